@@ -6,8 +6,8 @@ use super::snapshots::SnapshotsMade;
 use core::time::Duration;
 use sagamq_broker::storage::Storage;
 use std::sync::{Arc, OnceLock};
-use tokio::task::{AbortHandle, JoinHandle};
-use tokio_util::sync::CancellationToken;
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// That the term is over, and why; told once. Clones are the same one.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +36,12 @@ impl Loss {
     }
 }
 
+/// What makes snapshots, and what ends that.
+pub(crate) struct Maker {
+    pub(crate) ends: DropGuard,
+    pub(crate) task: JoinHandle<()>,
+}
+
 /// A node that has the term: it alone writes, and answers within its lease.
 pub struct Active {
     pub(crate) storage: Arc<dyn Storage>,
@@ -47,7 +53,7 @@ pub struct Active {
     pub(crate) announcement_max: Duration,
     pub(crate) beats: JoinHandle<()>,
     /// Makes snapshots.
-    pub(crate) maker: AbortHandle,
+    pub(crate) maker: Maker,
     pub(crate) snapshots_made: SnapshotsMade,
 }
 
@@ -91,13 +97,17 @@ impl Active {
         }
     }
 
-    /// Gives the term back, if it has it still. Nobody may be answered any more.
+    /// Gives the term back, if it has it still. Nobody may be answered any more. On return nothing of this uses the data directory.
     pub async fn end(self) {
-        self.lease.end();
-        self.maker.abort();
-        self.resigns.cancel();
-        if let Err(error) = self.beats.await {
+        let Self { lease, maker, resigns, beats, .. } = self;
+        lease.end();
+        drop(maker.ends);
+        resigns.cancel();
+        if let Err(error) = beats.await {
             tracing::error!(%error, "the heartbeats panicked");
+        }
+        if let Err(error) = maker.task.await {
+            tracing::error!(%error, "the making of snapshots panicked");
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The heartbeats of the active node: they renew its lease, and tell when another one has taken over.
 
+mod trims;
+
 use super::active::Loss;
 use super::lease::Lease;
 use super::members::entry::{Identity, Process, Says};
@@ -8,6 +10,7 @@ use super::storage::Written;
 use core::time::Duration;
 use sagamq_broker::env::Random;
 use tokio_util::sync::CancellationToken;
+use trims::Trims;
 
 /// What heartbeats are made of.
 pub(crate) struct Beats {
@@ -46,6 +49,7 @@ impl Beats {
     /// would meet that.
     pub(crate) async fn run(mut self) {
         let (mut is_announced, mut has_met) = (false, false);
+        let mut trims = Trims::new(self.interval);
         loop {
             let is_read = match tokio::time::timeout(self.lease_length / 4, self.roll.catch_up()).await {
                 Ok(Ok(())) if !self.is_holder() => return self.fenced(),
@@ -63,9 +67,7 @@ impl Beats {
             let pause = match self.beat().await {
                 Ok(sent) => {
                     self.lease.renew(sent);
-                    if let Err(error) = self.roll.trim().await {
-                        tracing::warn!(%error, "the log of members cannot be trimmed");
-                    }
+                    trims.look(&mut self.roll).await;
                     // Whoever stays in step with another one meets it again.
                     if core::mem::take(&mut has_met) { self.interval.mul_f64(self.random.fraction()) } else { self.interval }
                 }
@@ -98,7 +100,7 @@ impl Beats {
 
     /// Says that this process is about to end. Whether that is said; if not, it is tried behind the next heartbeat.
     async fn announce(&mut self) -> bool {
-        match self.roll.say(self.of, &self.me, Says::Drains { boot: self.me.boot }).await {
+        match self.say(Says::Drains { boot: self.me.boot }).await {
             Ok(_) => {
                 self.hand_over();
                 true
@@ -123,8 +125,11 @@ impl Beats {
 
     async fn beat(&mut self) -> Result<Duration, SayError> {
         let lease_ms = u64::try_from(self.lease_length.as_millis()).unwrap_or(u64::MAX);
-        let says = Says::Active { term: self.term, lease_ms, written: self.written.all() };
-        // One that is not answered soon is given up, so that the next one may be in time. Whether it is in the log is read then.
+        self.say(Says::Active { term: self.term, lease_ms, written: self.written.all() }).await
+    }
+
+    /// Says something. What is not answered soon is given up, so that the next heartbeat may be in time. Whether it is in the log is read then.
+    async fn say(&mut self, says: Says) -> Result<Duration, SayError> {
         match tokio::time::timeout(self.lease_length / 2, self.roll.say(self.of, &self.me, says)).await {
             Ok(said) => said,
             Err(_) => Err(SayError::NotTaken("no answer within half a lease".to_owned())),

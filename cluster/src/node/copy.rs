@@ -1,8 +1,13 @@
 //! [`Copy`]: one shard's log, folded into the storage of this machine. The rows and how far they are folded are one write.
 
+mod anew;
+#[cfg(test)]
+mod tests;
+
 use super::lease::Lease;
 use super::members::entry::{Identity, Process};
 use super::mutations::{DecodeError, decode};
+use super::pauses::Pauses;
 use super::writer::ShardWriter;
 use crate::Cluster;
 use crate::entry::{Digest, Epoch, Writer};
@@ -10,15 +15,10 @@ use crate::fold::{FoldPoint, FoldPointError};
 use crate::log::Pos;
 use crate::owner::{Applied, Claim, ClaimError, LogFault, Standing};
 use crate::shard_log::{OpenError, ShardLog};
-use crate::snapshot::LoadError;
-use bytes::Bytes;
 use sagamq_broker::ids::ShardId;
 use sagamq_broker::storage::keys::LocalKey;
 use sagamq_broker::storage::{Durability, Family, Mutation, Storage, StorageError};
 use std::sync::Arc;
-
-/// Bytes of a snapshot's rows that are written at a time.
-const WRITE_BYTES: usize = 4 << 20;
 
 /// Why a copy cannot follow its log, or take its shard over.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -119,10 +119,10 @@ impl CopyOf {
         let row = self.storage.get(Family::Meta, &LocalKey::Position(ShardId(shard)).encode())?;
         let stored = row.map(|row| FoldPoint::decode(&row)).transpose();
         let point = stored.map_err(|error| CopyError::Point { shard, error })?;
-        let Some(point) = point else { return self.begin_anew().await };
+        let Some(point) = point else { return self.begin_anew(Pos::START, false).await };
         match self.open_at(point).await {
             // It has fallen so far behind that what comes next is in snapshots only.
-            Err(CopyError::Trimmed { .. }) => self.begin_anew().await,
+            Err(CopyError::Trimmed { .. }) => self.begin_anew(point.pos, false).await,
             opened => opened,
         }
     }
@@ -137,49 +137,6 @@ impl CopyOf {
             OpenError::Lost { at, why } => CopyError::Diverged { shard: *shard, at, why },
         })?;
         Ok(Copy { shard: ShardId(*shard), of: self.clone(), log })
-    }
-
-    /// Drops everything that is stored, and begins with the newest snapshot, or before the log if there is none.
-    ///
-    /// # Errors
-    /// [`CopyError`].
-    pub(crate) async fn begin_anew(&self) -> Result<Copy, CopyError> {
-        self.wipe()?;
-        let point = self.load().await?;
-        self.open_at(point.unwrap_or_else(|| self.genesis())).await
-    }
-
-    fn wipe(&self) -> Result<(), StorageError> {
-        let shard = ShardId(self.shard);
-        let mut mutations: Vec<_> = Family::ALL.into_iter().map(|family| Mutation::DeleteRange { family, range: shard.all() }).collect();
-        mutations.push(Mutation::Delete { family: Family::Meta, key: LocalKey::Position(shard).encode() });
-        self.storage.write(&mutations, Durability::Buffered)
-    }
-
-    /// Loads the newest snapshot that is whole, and gives the place behind it. What is stored before the place is would be dropped by the next start.
-    async fn load(&self) -> Result<Option<FoldPoint>, CopyError> {
-        let shard = self.shard;
-        let unavailable = |error: &dyn core::fmt::Display| CopyError::Unavailable { shard, reason: error.to_string() };
-        for manifest in self.cluster.snapshots.list(shard).await.map_err(|error| unavailable(&error))? {
-            let point = FoldPoint::decode(&manifest.position).map_err(|error| CopyError::Point { shard, error })?;
-            let mut rows = Rows { storage: &*self.storage, shard: ShardId(shard), mutations: Vec::new(), bytes: 0 };
-            match self.cluster.snapshots.load(&manifest, |family, key, value| rows.push(family, key, value)).await {
-                Ok(()) => {
-                    rows.mutations.push(put_point(ShardId(shard), &point));
-                    rows.write()?;
-                    tracing::info!(shard, at = point.pos.0, rows = manifest.rows, "a snapshot is loaded");
-                    return Ok(Some(point));
-                }
-                Err(LoadError::Unanswered(error)) => return Err(unavailable(&error)),
-                Err(LoadError::Taker(error)) => return Err(StorageError::Io(error.to_string()).into()),
-                // The one before serves as well: what it lacks is in the log.
-                Err(error) => {
-                    tracing::warn!(shard, %error, "a snapshot cannot be loaded");
-                    self.wipe()?;
-                }
-            }
-        }
-        Ok(None)
     }
 
     /// Opens a copy of nothing, whatever is stored.
@@ -221,15 +178,18 @@ impl Copy {
             let followed = match self.log.follow().await {
                 Ok(followed) => followed,
                 Err(ClaimError::Trimmed(upto)) if upto > self.position() => {
-                    *self = self.of.begin_anew().await?;
+                    *self = self.of.begin_anew(self.position(), false).await?;
                     continue;
                 }
                 Err(error) => return Err(self.error(error)),
             };
+            // At the end as well: a claim that failed may have read what nobody has folded yet.
+            if !followed.is_at_end || !followed.commits.is_empty() {
+                self.store(followed.commits)?;
+            }
             if followed.is_at_end {
                 return Ok(());
             }
-            self.store(followed.commits)?;
         }
     }
 
@@ -244,51 +204,33 @@ impl Copy {
         Ok(self.of.storage.write(&mutations, Durability::Buffered)?)
     }
 
-    /// Takes the shard over, with all that was committed before.
+    /// Takes the shard over, with all that was committed before. [`Copy::into_writer`] is what writes to it then.
     ///
     /// A log that does not answer is asked again as long as the lease holds: nobody else may have claimed till then, so this claims no shard
-    /// that another one has taken over.
-    pub(crate) async fn claim(mut self, lease: Lease) -> Result<ShardWriter, CopyError> {
+    /// that another one has taken over. Where it fails, or is dropped, the copy goes on following.
+    pub(crate) async fn claim(&mut self, lease: &Lease) -> Result<(), CopyError> {
+        let mut pauses = Pauses::new();
         loop {
             match self.log.claim().await {
                 Ok(Claim { standing, commits, .. }) => {
                     self.store(commits)?;
                     return match standing {
-                        Standing::Won { .. } => Ok(ShardWriter::new(self.shard, self.log, lease)),
+                        Standing::Won { .. } => Ok(()),
                         Standing::Lost { epoch, .. } => Err(CopyError::Lost { shard: self.shard.0, epoch }),
                     };
                 }
                 Err(ClaimError::Unavailable(reason)) if lease.holds() => {
                     tracing::warn!(shard = self.shard.0, reason, "a shard is not claimed yet");
-                    tokio::time::sleep(core::time::Duration::from_millis(50)).await;
+                    pauses.pause().await;
                 }
                 Err(error) => return Err(self.error(error)),
             }
         }
     }
-}
 
-/// Rows of a snapshot on their way to storage.
-struct Rows<'a> {
-    storage: &'a dyn Storage,
-    shard: ShardId,
-    mutations: Vec<Mutation>,
-    bytes: usize,
-}
-
-impl Rows<'_> {
-    fn push(&mut self, family: u8, key: &[u8], value: &[u8]) -> Result<(), StorageError> {
-        let family = Family::ALL.get(usize::from(family)).copied();
-        let family = family.filter(|_| ShardId::of_key(key) == Some(self.shard));
-        let family = family.ok_or_else(|| StorageError::Corrupt("a snapshot has a row that is none of its shard".to_owned()))?;
-        self.bytes += key.len() + value.len();
-        self.mutations.push(Mutation::Put { family, key: key.to_vec(), value: Bytes::copy_from_slice(value) });
-        if self.bytes >= WRITE_BYTES { self.write() } else { Ok(()) }
-    }
-
-    fn write(&mut self) -> Result<(), StorageError> {
-        self.bytes = 0;
-        self.storage.write(&core::mem::take(&mut self.mutations), Durability::Buffered)
+    /// Writes to the shard, which was claimed.
+    pub(crate) fn into_writer(self, lease: Lease) -> ShardWriter {
+        ShardWriter::new(self.shard, self.log, lease)
     }
 }
 

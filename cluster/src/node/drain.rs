@@ -14,7 +14,7 @@ use uuid::Uuid;
 /// How often it is looked what the log says.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Within this time a node that stands by has said so, whatever its settings.
+/// Within this time a node that stands by has said so, if its heartbeats are not longer apart.
 const OTHERS_MAX: Duration = Duration::from_secs(10);
 
 /// What came of it.
@@ -38,10 +38,12 @@ pub enum DrainError {
     #[error("node `{0}` has ended already")]
     Gone(String),
     /// Nobody would serve.
-    #[error("node `{node}` is the active one, and within {} s no other node has said that it stands by: nobody would serve", OTHERS_MAX.as_secs())]
+    #[error("node `{node}` is the active one, and within {} s no other node has said that it stands by: nobody would serve", within.as_secs())]
     Alone {
         /// Its name.
         node: String,
+        /// How long it was listened for others.
+        within: Duration,
     },
     /// The wish is in the log, and the node has not ended, or nobody has taken over.
     #[error("{0}. It is in the log, so it may come yet")]
@@ -71,23 +73,23 @@ pub async fn drain(
 ) -> Result<Drained, DrainError> {
     let mut roll = Roll::read(log, Arc::new(BootClock), Arc::new(SystemClock)).await?;
     let (boot, was_active) = process(roll.members(), node)?;
-    if was_active && !force && !others(&mut roll, node).await? {
-        return Err(DrainError::Alone { node: node.to_owned() });
+    let within = others_max(roll.members());
+    if was_active && !force && !others(&mut roll, node, within).await? {
+        return Err(DrainError::Alone { node: node.to_owned(), within });
     }
     let began = std::time::Instant::now();
     say(&mut roll, boot, random).await?;
     while began.elapsed() < patience {
         roll.catch_up().await?;
         let members = roll.members();
-        let has_ended = process(members, node).ok().is_none_or(|(now, _)| now != boot);
+        let has_ended = has_ended(members, node, boot);
         let holder = members.holder().filter(|holder| holder.is_active && !holder.has_resigned && holder.process.boot != boot);
         if has_ended && (holder.is_some() || !was_active || force) {
             return Ok(Drained { active: holder.map(|holder| holder.process.clone()), was_active, took: began.elapsed() });
         }
         tokio::time::sleep(LOOK).await;
     }
-    let has_ended = process(roll.members(), node).is_err();
-    let what = if has_ended { "it has ended, and nobody has taken over" } else { "it has not ended" };
+    let what = if has_ended(roll.members(), node, boot) { "it has ended, and nobody has taken over" } else { "it has not ended" };
     Err(DrainError::Waits(format!("node `{node}` was told to hand over {} s ago: {what}", patience.as_secs())))
 }
 
@@ -101,10 +103,20 @@ fn process(members: &Members, node: &str) -> Result<(Uuid, bool), DrainError> {
     Ok((boot, members.holder().is_some_and(|holder| holder.process.boot == boot && !holder.has_resigned)))
 }
 
+/// Whether a process has ended, by what the log says. Of one that the log does not name any more nothing is known.
+fn has_ended(members: &Members, node: &str, boot: Uuid) -> bool {
+    members.nodes().get(node).is_some_and(|found| found.state == NodeState::Gone || found.process.boot != boot)
+}
+
+/// How long it takes at the most until a node that stands by says so: a heartbeat, which is at most half of the lease of all nodes.
+fn others_max(members: &Members) -> Duration {
+    members.holder().map_or(OTHERS_MAX, |holder| holder.lease.max(OTHERS_MAX))
+}
+
 /// Whether another node says that it stands by, from now on: what the log says of before may be old.
-async fn others(roll: &mut Roll, node: &str) -> Result<bool, RollError> {
+async fn others(roll: &mut Roll, node: &str, within: Duration) -> Result<bool, RollError> {
     let since = roll.now();
-    while roll.now().saturating_sub(since) < OTHERS_MAX {
+    while roll.now().saturating_sub(since) < within {
         tokio::time::sleep(LOOK).await;
         roll.catch_up().await?;
         if roll.members().stands_by(node, since) {

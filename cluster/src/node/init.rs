@@ -3,11 +3,11 @@
 //! Each shard's rows become its first commits. Which cluster the log belongs to is written last: before that there is none, whatever lies in the
 //! logs of shards.
 
-use super::clock::{BootClock, Uptime};
+use super::clock::Uptime;
 use super::copy::{CopyError, CopyOf};
 use super::join::by_chance;
 use super::lease::Lease;
-use super::local;
+use super::local::{self, LocalError};
 use super::members::entry::{Identity, Process, Says};
 use super::members::roll::{Roll, RollError, SayError};
 use super::mutations::Encoder;
@@ -27,7 +27,7 @@ use uuid::Uuid;
 /// About as many bytes of rows make one commit.
 const COMMIT_BYTES: usize = 4 << 20;
 
-/// How long a log that does not answer is asked again, for each shard.
+/// How long a log that does not answer is asked again, for each commit.
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// The term in which the data is written.
@@ -68,7 +68,10 @@ pub enum InitError {
     #[error("the directory has no data: the first `sagamq serve` with --log makes a cluster without any")]
     NoData,
     /// The directory is a node's.
-    #[error("the directory is a copy of the log of cluster {0} already")]
+    #[error(
+        "the directory is a copy of the log of cluster {0} already, so it needs no init: start it with `sagamq serve --log URL --node NAME` and the log of \
+         that cluster"
+    )]
     IsCopy(Uuid),
     /// The data cannot be read.
     #[error("{0}")]
@@ -105,18 +108,22 @@ impl From<OpenError> for InitError {
 /// [`InitError`]. No cluster was made.
 pub async fn init_from(parts: InitParts) -> Result<Identity, InitError> {
     let InitParts { cluster, storage, clock, wall, mut random } = parts;
-    if let Some(of) = local::cluster(&*storage).map_err(|error| InitError::Data(error.to_string()))? {
+    let unreadable = |error: LocalError| InitError::Data(error.to_string());
+    let (copy, opener) = (local::cluster(&*storage).map_err(unreadable)?, local::opener(&*storage).map_err(unreadable)?);
+    let mut roll = Roll::read(Arc::clone(&cluster.log), Arc::clone(&clock), wall).await?;
+    // Where no node ever had it open, and the log is empty, an init has left it that did not come to its end: all the data is in it.
+    if let Some(of) = copy.filter(|of| opener.is_some() || roll.members().identity() == Some(*of)) {
         return Err(InitError::IsCopy(of.cluster));
     }
-    let mut roll = Roll::read(Arc::clone(&cluster.log), clock, wall).await?;
     let me = Process { node: "init".to_owned(), boot: by_chance(&mut random), url: String::new() };
-    init(&cluster, &storage, &mut roll, &me, &mut random).await
+    init(&cluster, &storage, &clock, &mut roll, &me, &mut random).await
 }
 
 /// As [`init_from`], also for a directory that is the copy of a log that is lost.
 pub(super) async fn init(
     cluster: &Cluster,
     storage: &Arc<dyn Storage>,
+    clock: &Arc<dyn Uptime>,
     roll: &mut Roll,
     me: &Process,
     random: &mut Random,
@@ -136,7 +143,9 @@ pub(super) async fn init(
     let positions = (0..shards).map(|shard| Mutation::Delete { family: Family::Meta, key: LocalKey::Position(ShardId(shard)).encode() });
     storage.write(&positions.collect::<Vec<_>>(), Durability::Buffered)?;
     for shard in 0..shards {
-        write_shard(cluster, storage, of, shard, me).await?;
+        let me = me.clone();
+        let copy = CopyOf { shard, of, me, storage: Arc::clone(storage), cluster: cluster.clone() };
+        write_shard(&copy, clock).await?;
     }
     storage.write(&[local::put_cluster(of)], Durability::Synced)?;
     // Its commits are those of the first term, which is given back.
@@ -152,12 +161,14 @@ pub(super) async fn init(
 }
 
 /// Commits all rows of a shard, and stores that they are folded.
-async fn write_shard(cluster: &Cluster, storage: &Arc<dyn Storage>, of: Identity, shard: u16, me: &Process) -> Result<(), InitError> {
+async fn write_shard(copy: &CopyOf, clock: &Arc<dyn Uptime>) -> Result<(), InitError> {
+    let (shard, storage) = (copy.shard, &copy.storage);
     // Nobody else knows of this cluster yet, so nobody waits for the lease.
-    let lease = Lease::new(Arc::new(BootClock), PATIENCE);
-    lease.renew(BootClock.now());
-    let copy = CopyOf { shard, of, me: me.clone(), storage: Arc::clone(storage), cluster: cluster.clone() };
-    let mut writer = copy.open_before().await?.claim(lease).await?;
+    let lease = Lease::new(Arc::clone(clock), PATIENCE);
+    lease.renew(clock.now());
+    let mut copy = copy.open_before().await?;
+    copy.claim(&lease).await?;
+    let mut writer = copy.into_writer(lease.clone());
     let mut row = None;
     for family in Family::ALL {
         let range = ShardId(shard).all();
@@ -174,6 +185,7 @@ async fn write_shard(cluster: &Cluster, storage: &Arc<dyn Storage>, of: Identity
                 ControlFlow::Continue(())
             })?;
             if bytes > 0 {
+                lease.renew(clock.now());
                 row = Some(writer.append(encoder.finish()).await?);
             }
             match next {
@@ -187,3 +199,6 @@ async fn write_shard(cluster: &Cluster, storage: &Arc<dyn Storage>, of: Identity
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,8 +6,9 @@ use super::local::{self, LocalError, Opener};
 use super::members::entry::{Identity, Process, Says};
 use super::members::roll::{Roll, RollError, SayError};
 use super::standby::{NodeParts, Shown, Standby};
+use crate::log::Pos;
 use core::time::Duration;
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use sagamq_broker::env::Random;
 use sagamq_broker::storage::{Storage, StorageError};
 use std::sync::Arc;
@@ -82,7 +83,7 @@ pub(super) async fn join(parts: NodeParts) -> Result<Standby, JoinError> {
             return Err(JoinError::Empty(copy.cluster));
         }
         tracing::warn!(cluster = %copy.cluster, "the log is empty and is made anew from this directory");
-        known = Some(init(&cluster, &rows, &mut roll, &me, &mut random).await?);
+        known = Some(init(&cluster, &rows, &clock, &mut roll, &me, &mut random).await?);
     }
     let of = match known {
         Some(of) => of,
@@ -97,11 +98,13 @@ pub(super) async fn join(parts: NodeParts) -> Result<Standby, JoinError> {
     local::write(&*storage, &[local::put_cluster(of), local::put_opener(&opener)])?;
     let open =
         |shard| open(CopyOf { shard, of, me: me.clone(), storage: Arc::clone(&rows), cluster: cluster.clone() }, settings.accept_data_loss);
-    let mut copies = try_join_all((0..of.shards).map(open)).await?;
-    try_join_all(copies.iter_mut().map(Copy::follow)).await?;
+    // Where one fails, the others go on to their end all the same: what they have loaded the next start finds.
+    let mut copies: Vec<_> = join_all((0..of.shards).map(open)).await.into_iter().collect::<Result<_, _>>()?;
+    join_all(copies.iter_mut().map(Copy::follow)).await.into_iter().collect::<Result<Vec<_>, _>>()?;
     tracing::info!(cluster = %of.cluster, node = me.node, "the copy is folded to the end of the log");
     let shown = watch::Sender::new(Shown::default());
-    Ok(Standby { cluster, storage, settings, clock, wall, roll, of, me, before, copies, shown, said: Duration::ZERO, random })
+    let (said, term_under_way) = (Duration::ZERO, None);
+    Ok(Standby { cluster, storage, settings, clock, wall, roll, of, me, before, copies, shown, said, random, term_under_way })
 }
 
 /// Opens the copy of a shard. One that is of another log is made anew if a loss is accepted.
@@ -109,7 +112,7 @@ async fn open(copy: CopyOf, accept_data_loss: bool) -> Result<Copy, JoinError> {
     match copy.open().await {
         Err(error @ CopyError::Diverged { .. }) if accept_data_loss => {
             tracing::warn!(%error, "what only this directory has is dropped");
-            Ok(copy.begin_anew().await?)
+            Ok(copy.begin_anew(Pos::START, true).await?)
         }
         Err(error @ CopyError::Diverged { .. }) => Err(JoinError::Diverged(error)),
         opened => Ok(opened?),

@@ -13,7 +13,7 @@ use super::settings::NodeSettings;
 use crate::fold::{FoldPoint, FoldPointError};
 use crate::log::{CommitLog, LogName, Pos, ReadError};
 use crate::objects::Unanswered;
-use crate::snapshot::{Manifest, SnapshotError, Snapshots};
+use crate::snapshot::{Manifest, SnapshotError, SnapshotWriter, Snapshots};
 use core::ops::ControlFlow;
 use core::time::Duration;
 use last::LastSnapshot;
@@ -22,9 +22,10 @@ use sagamq_broker::ids::ShardId;
 use sagamq_broker::storage::keys::LocalKey;
 use sagamq_broker::storage::{Family, Moment, Moments, StorageError};
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use tokio::runtime::Handle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// Bytes of rows that are read at a time.
 const PAGE_BYTES: usize = 1 << 20;
@@ -32,8 +33,12 @@ const PAGE_BYTES: usize = 1 << 20;
 /// How often it is looked which logs have grown enough.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Pause behind a snapshot that could not be made.
-const PAUSE: Duration = Duration::from_secs(30);
+/// Behind a shard's snapshot that could not be made, so many heartbeats are waited before the next attempt, behind the next failure twice as many, and so on: each
+/// attempt may write all of the shard again, and that costs.
+const PAUSE_HEARTBEATS: u32 = 30;
+
+/// No longer than this.
+const PAUSE_MAX: Duration = Duration::from_secs(1_800);
 
 /// Why a snapshot was not made, or the log not trimmed.
 #[derive(Debug, thiserror::Error)]
@@ -50,17 +55,24 @@ enum MakeError {
     Trim(#[from] ReadError),
     #[error("the making of a snapshot panicked: {0}")]
     Panicked(#[from] tokio::task::JoinError),
+    #[error("the node is not the active one any more")]
+    Ends,
 }
 
 /// What is known of a shard's snapshots.
 #[derive(Clone, Copy, Debug)]
 struct Known {
-    last: LastSnapshot,
-    /// Whether the older ones are deleted, and the log is trimmed below them.
+    /// The newest one, once it was looked for.
+    last: Option<LastSnapshot>,
+    /// Whether the older ones are deleted, and what attempts have left that failed, and the log is trimmed below those that stay.
     is_tidy: bool,
+    /// How many attempts failed, one behind the other.
+    failures: u32,
+    /// Until then nothing is tried.
+    not_before: Instant,
 }
 
-/// Makes snapshots. Dropping its future ends it; what is half made then is none.
+/// Makes snapshots, until `ends`. What is half made then is none.
 pub(crate) struct SnapshotMaker {
     pub(crate) snapshots: Snapshots,
     pub(crate) storage: Arc<dyn Moments>,
@@ -69,46 +81,64 @@ pub(crate) struct SnapshotMaker {
     pub(crate) settings: NodeSettings,
     pub(crate) committed: Committed,
     pub(crate) made: SnapshotsMade,
+    pub(crate) ends: CancellationToken,
 }
 
 impl SnapshotMaker {
     pub(crate) async fn run(self) {
         let mut known = BTreeMap::new();
-        loop {
-            tokio::time::sleep(INTERVAL.min(self.settings.heartbeat)).await;
+        while self.unless_ended(tokio::time::sleep(INTERVAL.min(self.settings.heartbeat))).await.is_ok() {
             // Where not even a first one would be due there is nothing to ask, whatever was made before.
             let first = |reached| LastSnapshot::default().is_due(reached, self.settings.snapshot_bytes);
             for (shard, _) in self.committed.all().filter(|(_, reached)| first(*reached)) {
-                if let Err(error) = self.look(shard, &mut known).await {
-                    tracing::warn!(shard, %error, "a snapshot is not made, or the log not trimmed; it grows on");
-                    tokio::time::sleep(PAUSE).await;
+                // The one before may not have come to the end of its work.
+                let unknown = || Known { last: None, is_tidy: false, failures: 0, not_before: Instant::now() };
+                let known = known.entry(shard).or_insert_with(unknown);
+                if Instant::now() < known.not_before {
+                    continue;
+                }
+                match self.look(shard, known).await {
+                    Ok(()) => known.failures = 0,
+                    Err(MakeError::Ends) => return,
+                    Err(error) => {
+                        let pause = self.pause(known.failures);
+                        (known.failures, known.not_before) = (known.failures.saturating_add(1), Instant::now() + pause);
+                        tracing::warn!(shard, %error, again_in = ?pause, "a snapshot is not made, or the log not trimmed; it grows on");
+                    }
                 }
             }
         }
     }
 
+    /// For what may end anywhere in between.
+    async fn unless_ended<T>(&self, what: impl Future<Output = T>) -> Result<T, MakeError> {
+        self.ends.run_until_cancelled(what).await.ok_or(MakeError::Ends)
+    }
+
+    /// Behind so many failures and one more.
+    fn pause(&self, failures: u32) -> Duration {
+        self.settings.heartbeat.saturating_mul(PAUSE_HEARTBEATS).saturating_mul(2_u32.saturating_pow(failures)).min(PAUSE_MAX)
+    }
+
     /// Makes a snapshot of a shard if one is due.
-    async fn look(&self, shard: u16, known: &mut BTreeMap<u16, Known>) -> Result<(), MakeError> {
-        let known = match known.entry(shard) {
-            Entry::Occupied(known) => known.into_mut(),
-            // The one before may not have come to the end of its work.
-            Entry::Vacant(unknown) => unknown.insert(Known { last: self.find(shard).await?, is_tidy: false }),
+    async fn look(&self, shard: u16, known: &mut Known) -> Result<(), MakeError> {
+        let last = match known.last {
+            Some(last) => last,
+            None => *known.last.insert(self.find(shard).await?),
         };
-        if known.last.is_due(self.committed.of(shard), self.settings.snapshot_bytes) {
-            let Some(made) = self.make(shard).await? else { return Ok(()) };
-            *known = Known { last: made, is_tidy: false };
+        // First: what attempts have left that failed would be more with each of them. That it cannot be deleted is no reason to make none.
+        let mut tidied = self.tidy(shard, known).await;
+        if last.is_due(self.committed.of(shard), self.settings.snapshot_bytes) {
+            known.is_tidy = false;
+            known.last = self.make(shard).await?.or(known.last);
+            tidied = self.tidy(shard, known).await;
         }
-        if !known.is_tidy {
-            let trimmed = self.tidy(shard).await?;
-            known.is_tidy = true;
-            tracing::info!(shard, trimmed = trimmed.0, "the log is trimmed below the snapshots that are kept");
-        }
-        Ok(())
+        tidied
     }
 
     /// The newest one, whoever made it.
     async fn find(&self, shard: u16) -> Result<LastSnapshot, MakeError> {
-        let Some(newest) = self.snapshots.newest(shard).await? else { return Ok(LastSnapshot::default()) };
+        let Some(newest) = self.unless_ended(self.snapshots.newest(shard)).await?? else { return Ok(LastSnapshot::default()) };
         let bytes = FoldPoint::decode(&newest.position)?.bytes;
         // A node that was updated later than the one that made it has counted less.
         let reached = Reached { place: newest.pos.0, bytes: bytes.min(self.committed.of(shard).bytes) };
@@ -117,10 +147,10 @@ impl SnapshotMaker {
 
     /// Makes one. None: nothing is folded yet.
     async fn make(&self, shard: u16) -> Result<Option<LastSnapshot>, MakeError> {
-        let (snapshots, storage, runtime) = (self.snapshots.clone(), Arc::clone(&self.storage), Handle::current());
-        let (made_ms, node) = (self.wall.now_ms(), self.settings.name.clone());
-        // It reads all of a shard from disk: not on a thread that others wait for.
-        let written = tokio::task::spawn_blocking(move || write(&snapshots, &*storage, shard, made_ms, node, &runtime)).await??;
+        let (snapshots, storage, runtime) = (&self.snapshots, Arc::clone(&self.storage), Handle::current());
+        let (writer, ends) = (snapshots.begin(shard, self.wall.now_ms(), self.settings.name.clone()), self.ends.clone());
+        // It reads all of a shard from disk: not on a thread that others wait for. It is waited for to its end, which `ends` makes a near one.
+        let written = tokio::task::spawn_blocking(move || write(writer, &*storage, shard, &runtime, &ends)).await??;
         let Some((point, manifest)) = written else { return Ok(None) };
         let (read, stored) = (manifest.raw_bytes(), manifest.stored_bytes());
         self.made.count(read, stored);
@@ -129,49 +159,56 @@ impl SnapshotMaker {
         Ok(Some(LastSnapshot { reached: Reached { place: point.pos.0, bytes: point.bytes }, rows: read }))
     }
 
-    /// Deletes older ones, and gives up to where the log is trimmed.
-    async fn tidy(&self, shard: u16) -> Result<Pos, MakeError> {
-        let retained = self.snapshots.retain(shard).await?;
+    /// Deletes older ones and what is left of attempts that failed, and trims the log, if that is not done.
+    async fn tidy(&self, shard: u16, known: &mut Known) -> Result<(), MakeError> {
+        if known.is_tidy {
+            return Ok(());
+        }
+        let retained = self.unless_ended(self.snapshots.retain(shard)).await??;
         // With one snapshot alone the log stays whole: that one may turn out to be damaged.
-        let Some(oldest) = retained.kept.get(1) else { return Ok(Pos::START) };
-        // The entry at its place stays: whoever begins there looks at it.
-        let upto = Pos(oldest.pos.0.saturating_sub(1));
-        self.log.trim(LogName::Shard(shard), upto).await?;
-        Ok(upto)
+        if let Some(oldest) = retained.kept.get(1) {
+            // The entry at its place stays: whoever begins there looks at it.
+            let upto = Pos(oldest.pos.0.saturating_sub(1));
+            self.unless_ended(self.log.trim(LogName::Shard(shard), upto)).await??;
+            tracing::info!(shard, trimmed = upto.0, "the log is trimmed below the snapshots that are kept");
+        }
+        known.is_tidy = true;
+        Ok(())
     }
 }
 
-/// Writes the rows of a shard as they are at this moment.
+/// Writes the rows of a shard as they are at this moment. Ends early with the token: a thread cannot be given up from outside, and this one has the data directory
+/// open.
 fn write(
-    snapshots: &Snapshots,
+    mut writer: SnapshotWriter,
     storage: &dyn Moments,
     shard: u16,
-    made_ms: u64,
-    node: String,
     runtime: &Handle,
+    ends: &CancellationToken,
 ) -> Result<Option<(FoldPoint, Manifest)>, MakeError> {
     let moment = storage.moment();
     // Nothing is folded, so there is nothing to keep.
     let Some(row) = moment.get(Family::Meta, &LocalKey::Position(ShardId(shard)).encode())? else { return Ok(None) };
     let point = FoldPoint::decode(&row)?;
-    let mut writer = snapshots.begin(shard, made_ms, node);
     for (number, family) in (0..).zip(Family::ALL) {
         let range = ShardId(shard).all();
         let mut from = range.start;
         while let Some(page) = page(&*moment, family, &from, &range.end)? {
-            runtime.block_on(async {
+            let pushed = runtime.block_on(ends.run_until_cancelled(async {
                 for (key, value) in &page.rows {
                     writer.push(number, key, value).await?;
                 }
                 Ok::<_, SnapshotError>(())
-            })?;
+            }));
+            pushed.ok_or(MakeError::Ends)??;
             match page.next {
                 Some(next) => from = next,
                 None => break,
             }
         }
     }
-    let manifest = runtime.block_on(writer.finish(point.pos, point.encode().into()))?;
+    let finished = runtime.block_on(ends.run_until_cancelled(writer.finish(point.pos, point.encode().into())));
+    let manifest = finished.ok_or(MakeError::Ends)??;
     Ok(Some((point, manifest)))
 }
 

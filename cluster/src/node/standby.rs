@@ -1,6 +1,6 @@
 //! [`Standby`]: a node that follows the logs of all shards, and takes over when nobody is active any more.
 
-use super::active::{Active, Loss};
+use super::active::{Active, Loss, Maker};
 use super::beats::{Beats, Handover};
 use super::clock::Uptime;
 use super::copy::{Copy, CopyError};
@@ -8,19 +8,20 @@ use super::join::{JoinError, join};
 use super::lease::Lease;
 use super::members::decide::{Decision, decide};
 use super::members::entry::{Identity, Process, Says};
-use super::members::roll::{Roll, RollError, SayError};
+use super::members::roll::{LogAge, Roll, RollError, SayError};
 use super::settings::NodeSettings;
 use super::snapshots::{Committed, SnapshotMaker, SnapshotsMade};
 use super::storage::{Progress, ReplicatedStorage, Written};
 use super::writer::ShardWriter;
 use crate::Cluster;
 use core::time::Duration;
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 use sagamq_broker::env::{Clock, Random};
 use sagamq_broker::storage::{Moments, Storage};
 use std::sync::Arc;
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
 /// What a node is made of.
@@ -81,7 +82,29 @@ pub struct Standby {
     pub(super) said: Duration,
     /// By which it gets out of step with whom it meets.
     pub(super) random: Random,
+    /// The heartbeats of a term that it has and does not serve under yet.
+    pub(super) term_under_way: Option<TermUnderWay>,
 }
+
+/// A term that is claimed, while the shards are not all.
+pub(super) struct TermUnderWay {
+    /// Gives it back when nobody goes on with it.
+    resigns: DropGuard,
+    beats: JoinHandle<()>,
+}
+
+impl TermUnderWay {
+    /// Gives it back.
+    async fn end(self) {
+        drop(self.resigns);
+        if let Err(error) = self.beats.await {
+            tracing::error!(%error, "the heartbeats panicked");
+        }
+    }
+}
+
+/// Attempts to say that the node has ended: others may say something at the same moment, each of them once in a heartbeat.
+const LEAVES: u32 = 8;
 
 /// How much more often than in each heartbeat a node looks that stands by for one that is about to hand over.
 const LOOKS: u32 = 20;
@@ -126,6 +149,12 @@ impl Standby {
     #[must_use]
     pub fn shown(&self) -> watch::Receiver<Shown> {
         self.shown.subscribe()
+    }
+
+    /// How long ago the log of members was read; kept up to date, also by the active node that this one becomes.
+    #[must_use]
+    pub fn log_age(&self) -> LogAge {
+        self.roll.age()
     }
 
     /// Follows until nobody is active any more, and takes over. A log that does not answer is asked again. `None`: an operator has said over the
@@ -227,7 +256,9 @@ impl Standby {
     async fn follow(&mut self) -> Result<bool, CopyError> {
         let written = self.roll.members().holder().map_or(&[][..], |holder| &holder.written);
         let behind = self.copies.iter_mut().zip(written).filter(|(copy, written)| copy.position().0 < **written);
-        Ok(!try_join_all(behind.map(|(copy, _)| copy.follow())).await?.is_empty())
+        // Where one fails, the others go on to their end all the same: they may be loading a snapshot.
+        let followed: Vec<_> = join_all(behind.map(|(copy, _)| copy.follow())).await.into_iter().collect::<Result<_, _>>()?;
+        Ok(!followed.is_empty())
     }
 
     /// Claims every shard for a term that this node has.
@@ -259,18 +290,16 @@ impl Standby {
             random: self.random.fork(),
         };
         let beats = tokio::spawn(beats.run());
-        let claims = core::mem::take(&mut self.copies).into_iter().map(|copy| copy.claim(lease.clone()));
-        let writers = match try_join_all(claims).await {
-            Ok(writers) => writers,
-            Err(error) => {
-                lease.end();
-                resigns.cancel();
-                if let Err(error) = beats.await {
-                    tracing::error!(%error, "the heartbeats panicked");
-                }
-                return Err(error.into());
-            }
-        };
+        // What ends this in the middle finds it here.
+        self.term_under_way = Some(TermUnderWay { resigns: resigns.drop_guard(), beats });
+        let claims = self.copies.iter_mut().map(|copy| copy.claim(&lease));
+        if let Err(error) = try_join_all(claims).await {
+            // The copies are what they were, and follow on.
+            lease.end();
+            self.give_back().await;
+            return Err(error.into());
+        }
+        let writers: Vec<_> = core::mem::take(&mut self.copies).into_iter().map(|copy| copy.into_writer(lease.clone())).collect();
         let committed = Committed::new(writers.iter().map(ShardWriter::reached));
         let snapshots_made = SnapshotsMade::new(committed.clone());
         let maker = SnapshotMaker {
@@ -281,20 +310,40 @@ impl Standby {
             settings: self.settings.clone(),
             committed: committed.clone(),
             made: snapshots_made.clone(),
+            ends: CancellationToken::new(),
         };
-        let maker = tokio::spawn(maker.run()).abort_handle();
+        let maker = Maker { ends: maker.ends.clone().drop_guard(), task: tokio::spawn(maker.run()) };
         let copy: Arc<dyn Storage> = Arc::clone(&self.storage) as _;
         let storage = ReplicatedStorage::new(copy, writers, Progress { written, committed }, lease.clone(), loss.clone());
         let announcement_max = self.settings.heartbeat * 5;
+        let TermUnderWay { resigns, beats } = self.term_under_way.take().expect("it was put there above");
+        let resigns = resigns.disarm();
         Ok(Active { storage: Arc::new(storage), lease, loss, resigns, handover, announcement_max, beats, maker, snapshots_made })
     }
 
-    /// Says that the node has ended.
-    pub async fn leave(&mut self) {
-        match self.roll.say(self.of, &self.me, Says::Left {}).await {
-            Ok(_) | Err(SayError::Raced | SayError::Void) => {}
-            Err(error) => tracing::warn!(%error, "the node could not say that it has ended"),
+    /// Gives a term back under which nothing was served yet.
+    async fn give_back(&mut self) {
+        if let Some(term) = self.term_under_way.take() {
+            term.end().await;
         }
+    }
+
+    /// Says that the node has ended, and gives a term back that it was about to take over.
+    pub async fn leave(&mut self) {
+        self.give_back().await;
+        for _ in 0..LEAVES {
+            match self.roll.say(self.of, &self.me, Says::Left {}).await {
+                Ok(_) | Err(SayError::Void) => return,
+                // Others have spoken since it has read the last time.
+                Err(SayError::Raced) => {
+                    if let Err(error) = self.roll.catch_up().await {
+                        return tracing::warn!(%error, "the node could not say that it has ended");
+                    }
+                }
+                Err(error) => return tracing::warn!(%error, "the node could not say that it has ended"),
+            }
+        }
+        tracing::warn!("the node could not say that it has ended: others spoke each time");
     }
 }
 
@@ -325,3 +374,6 @@ impl FollowError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,6 @@
 //! Nodes over a log in memory: who has the term, what is folded, what is refused.
 
 use super::clock::{BootClock, Uptime};
-use super::copy::CopyOf;
-use super::members::entry::{Identity, Process};
 use super::members::view::NodeState;
 use super::*;
 use crate::Cluster;
@@ -13,12 +11,10 @@ use crate::snapshot::Snapshots;
 use core::time::Duration;
 use sagamq_broker::env::{Random, SystemClock};
 use sagamq_broker::ids::ShardId;
-use sagamq_broker::storage::keys::MetaKey;
 use sagamq_broker::storage::memory::MemoryStorage;
 use sagamq_broker::storage::{Direction, Durability, Family, Mutation, Storage};
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
-use uuid::Uuid;
 
 /// A clock that stands still until a test moves it. Clones show the same time.
 #[derive(Clone, Debug, Default)]
@@ -211,11 +207,11 @@ async fn nodes_that_make_a_cluster_at_the_same_time_agree_on_one() {
     }
 }
 
-async fn refused(log: &MemoryLog, storage: &MemoryStorage) -> JoinError {
+pub(super) async fn refused(log: &MemoryLog, storage: &MemoryStorage) -> JoinError {
     Standby::join(parts(log, storage, settings("one"))).await.map(|_| ()).expect_err("it is refused")
 }
 
-async fn accepted(log: &MemoryLog, storage: &MemoryStorage) -> Active {
+pub(super) async fn accepted(log: &MemoryLog, storage: &MemoryStorage) -> Active {
     let settings = NodeSettings { accept_data_loss: true, ..settings("one") };
     let mut standby = Standby::join(parts(log, storage, settings)).await.expect("it is accepted");
     standby.until_active().await.expect("nobody else is").expect("it is not to end")
@@ -254,62 +250,6 @@ async fn another_cluster_and_an_empty_log_are_refused() {
     assert!(matches!(refused(&other, &own).await, JoinError::Empty(_)));
     active(&other, &MemoryStorage::new(), "other").await.end().await;
     assert!(matches!(refused(&other, &own).await, JoinError::OtherCluster { .. }));
-}
-
-/// The data of a server without a cluster.
-fn alone() -> MemoryStorage {
-    let storage = MemoryStorage::new();
-    let format = [&12_u32.to_be_bytes()[..], &SHARDS.to_be_bytes(), &[7; 32]].concat();
-    let mut rows = vec![Mutation::Put { family: Family::Meta, key: MetaKey::Format.encode(), value: format.into() }];
-    rows.extend((0..SHARDS).flat_map(|shard| (0..50).map(move |n| put(shard, &format!("{n}"), "value"))));
-    storage.write(&rows, Durability::Synced).expect("memory");
-    storage
-}
-
-fn init_parts(log: &MemoryLog, storage: &MemoryStorage) -> InitParts {
-    let (clock, wall) = (Arc::new(BootClock), Arc::new(SystemClock));
-    InitParts { cluster: cluster(log), storage: Arc::new(storage.clone()), clock, wall, random: Random::from_system() }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_data_of_a_server_that_was_alone_becomes_the_beginning_of_a_log() {
-    let (log, own) = (MemoryLog::new(Flavour::Conditional), alone());
-    assert!(matches!(refused(&log, &own).await, JoinError::OwnData));
-    let of = init(init_parts(&log, &own)).await.expect("it is made");
-    assert_eq!((of.shards, cluster_of(&own).expect("memory")), (SHARDS, Some(of)));
-    assert!(matches!(init(init_parts(&log, &own)).await, Err(InitError::IsCopy(_))));
-    assert!(matches!(init(init_parts(&log, &alone())).await, Err(InitError::Taken(_))));
-    // Its own node goes on with it, and another one gets all of it.
-    let one = active(&log, &own, "one").await;
-    write(&one, vec![put(1, "more", "1")]).await.expect("written");
-    let other = MemoryStorage::new();
-    join(&log, &other, "other").await;
-    assert_eq!(rows(&own), rows(&other));
-    assert_eq!(rows(&own).len(), 1 + 3 * 50 + 1);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_init_that_was_cut_short_makes_no_cluster() {
-    let log = MemoryLog::new(Flavour::Conditional);
-    let me = Process { node: "init".to_owned(), boot: Uuid::nil(), url: String::new() };
-    let of = Identity { cluster: Uuid::nil(), shards: SHARDS };
-    let copy = CopyOf { shard: 1, of, me, storage: Arc::new(MemoryStorage::new()), cluster: cluster(&log) };
-    copy.open_before().await.expect("it is empty").claim(Lease::new(Arc::new(BootClock), Duration::ZERO)).await.expect("it is free");
-    assert!(matches!(init(init_parts(&log, &alone())).await, Err(InitError::NotEmpty)));
-    assert!(matches!(init(init_parts(&MemoryLog::new(Flavour::Conditional), &MemoryStorage::new())).await, Err(InitError::NoData)));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_lost_log_is_made_anew_from_a_copy_if_that_is_wanted() {
-    let (log, own) = (MemoryLog::new(Flavour::Conditional), alone());
-    init(init_parts(&log, &own)).await.expect("it is made");
-    let before = rows(&own);
-    let anew = MemoryLog::new(Flavour::Conditional);
-    accepted(&anew, &own).await.end().await;
-    let other = MemoryStorage::new();
-    join(&anew, &other, "other").await;
-    assert_eq!((rows(&own), rows(&other)), (before.clone(), before));
-    assert!(matches!(refused(&log, &own).await, JoinError::OtherCluster { .. }), "it is another cluster now");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,19 +2,14 @@
 
 use super::copy::put_point;
 use super::lease::Lease;
+use super::pauses::Pauses;
 use super::snapshots::Reached;
 use crate::log::Pos;
 use crate::owner::{AppendOutcome, Claim, ClaimError, Settled, Standing};
 use crate::shard_log::ShardLog;
 use bytes::Bytes;
-use core::time::Duration;
 use sagamq_broker::ids::ShardId;
 use sagamq_broker::storage::Mutation;
-
-/// Pause before a log that did not take something is asked again.
-const PAUSE: Duration = Duration::from_millis(20);
-/// It grows up to this one.
-const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Why a commit is not known to be in the log.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -61,7 +56,7 @@ impl ShardWriter {
     /// # Errors
     /// [`WriteFailed`]: another one has the shard, the log cannot be used, or it did not answer until the lease was over.
     pub(crate) async fn append(&mut self, bytes: Bytes) -> Result<Mutation, WriteFailed> {
-        let mut pause = PAUSE;
+        let mut pauses = Pauses::new();
         loop {
             let reason = match self.log.append(bytes.clone()).await {
                 Ok(point) => return Ok(put_point(self.shard, &point)),
@@ -74,7 +69,7 @@ impl ShardWriter {
                 ) => return Err(self.failed(outcome.to_string())),
             };
             tracing::warn!(shard = self.shard.0, reason, "a commit may not be in the log");
-            self.wait(&mut pause, &reason).await?;
+            self.wait(&mut pauses, &reason).await?;
             while self.log.epoch().is_none() {
                 match self.log.claim().await {
                     Ok(Claim { standing: Standing::Lost { epoch, .. }, .. }) => {
@@ -85,7 +80,7 @@ impl ShardWriter {
                     }
                     // It is void for ever, so it can be committed anew.
                     Ok(Claim { standing: Standing::Won { .. }, .. }) => {}
-                    Err(ClaimError::Unavailable(reason)) => self.wait(&mut pause, &reason).await?,
+                    Err(ClaimError::Unavailable(reason)) => self.wait(&mut pauses, &reason).await?,
                     Err(error @ (ClaimError::Trimmed(_) | ClaimError::Fault(_))) => return Err(self.failed(error.to_string())),
                 }
             }
@@ -93,12 +88,11 @@ impl ShardWriter {
     }
 
     /// Waits before the next attempt, if there is to be one.
-    async fn wait(&self, pause: &mut Duration, reason: &str) -> Result<(), WriteFailed> {
+    async fn wait(&self, pauses: &mut Pauses, reason: &str) -> Result<(), WriteFailed> {
         if !self.lease.holds() {
             return Err(self.failed(format!("{reason}; the lease is over")));
         }
-        tokio::time::sleep(*pause).await;
-        *pause = (*pause * 2).min(PAUSE_MAX);
+        pauses.pause().await;
         Ok(())
     }
 

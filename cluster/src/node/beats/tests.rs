@@ -1,9 +1,11 @@
-//! What three nodes of which nothing is asked ask of object storage, and how often they meet each other there.
+//! What three nodes of which nothing is asked ask of object storage, and how often they meet each other there; and what the lease does not wait for.
 
+use super::super::hindered::{Call, Does, Hindered};
 use super::super::tests::{parts, settings};
-use super::super::{NodeParts, NodeSettings, Standby};
+use super::super::{Active, NodeParts, NodeSettings, Standby};
 use crate::Cluster;
 use crate::log::memory::{Flavour, MemoryLog};
+use crate::log::{CommitLog as _, LogName};
 use crate::objects::Objects;
 use async_trait::async_trait;
 use core::fmt;
@@ -17,7 +19,7 @@ use object_store::{
 };
 use sagamq_broker::storage::memory::MemoryStorage;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// How long each answer of the storage takes: a twentieth of the time between two heartbeats, as that of a storage far away is.
 const LATENCY: Duration = Duration::from_millis(5);
@@ -124,5 +126,59 @@ async fn three_nodes_of_which_nothing_is_asked_hardly_ever_meet() {
         other.abort();
     }
     assert!(stretches.last().is_some_and(|&(puts, met)| met * 8 <= puts), "writes, and those that met that of another node: {stretches:?}");
+    one.end().await;
+}
+
+/// A node that is active over a log that does what is said, with a heartbeat each millisecond, and the log.
+async fn active_over(judge: impl FnMut(LogName, Call<'_>) -> Does + Send + 'static) -> (Active, MemoryLog) {
+    let log = MemoryLog::new(Flavour::Conditional);
+    let (lease, heartbeat) = (Duration::from_secs(4), Duration::from_millis(1));
+    let parts = parts(&log, &MemoryStorage::new(), NodeSettings { heartbeat, lease, ..settings("one") });
+    let cluster = Cluster { log: Arc::new(Hindered::new(&log, judge)), ..parts.cluster };
+    let mut standby = Standby::join(NodeParts { cluster, ..parts }).await.expect("it joins");
+    (standby.until_active().await.expect("nobody is").expect("it is not to end"), log)
+}
+
+/// Waits for a flag, and then for many more heartbeats than can be under way.
+async fn heartbeats_go_on_behind(flag: &AtomicBool, log: &MemoryLog) {
+    let last = async || log.bounds(LogName::Members).await.expect("memory").last.0;
+    let go_on = async {
+        while !flag.load(Ordering::Relaxed) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let then = last().await;
+        while last().await < then + 50 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(120), go_on).await.expect("heartbeats go on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_heartbeat_does_not_wait_until_the_log_of_members_is_trimmed() {
+    let is_trimmed = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&is_trimmed);
+    let (one, log) = active_over(move |_, call| {
+        let trims = matches!(call, Call::Trim);
+        flag.fetch_or(trims, Ordering::Relaxed);
+        if trims { Does::Hangs } else { Does::Answers }
+    })
+    .await;
+    heartbeats_go_on_behind(&is_trimmed, &log).await;
+    one.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_heartbeat_does_not_wait_until_others_are_told_of_the_end() {
+    let is_told = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&is_told);
+    let (one, log) = active_over(move |_, call| {
+        let drains = call.says("drains");
+        flag.fetch_or(drains, Ordering::Relaxed);
+        if drains { Does::Hangs } else { Does::Answers }
+    })
+    .await;
+    one.announce().await;
+    heartbeats_go_on_behind(&is_told, &log).await;
     one.end().await;
 }

@@ -1,18 +1,27 @@
 //! [`Roll`]: the log of members as one node reads it and writes to it.
 
+mod recent;
+#[cfg(test)]
+mod tests;
+
 use super::entry::{Identity, MemberEntry, MemberEntryError, Process, Says};
 use super::view::Members;
 use crate::log::{AppendError, CommitLog, LogName, Pos, ReadError};
 use crate::node::clock::Uptime;
 use core::time::Duration;
+use recent::Recent;
 use sagamq_broker::env::Clock;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes that are read at a time.
 const READ_BYTES: usize = 1 << 20;
 
 /// The log is trimmed when so many entries can go.
 const TRIM_ENTRIES: u64 = 256;
+
+/// What was said within so many heartbeats stays: whoever reads less often than in each one, or begins to read now, finds everybody who lives, and who is to end.
+const KEPT_HEARTBEATS: u32 = 60;
 
 /// Why the log of members could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -55,7 +64,37 @@ pub struct Roll {
     /// For people who read what is said.
     wall: Arc<dyn Clock>,
     members: Members,
+    recent: Recent,
+    age: LogAge,
     trimmed: Pos,
+}
+
+/// How long ago a node has read the log of members to its end. Clones are the same one.
+#[derive(Clone, Debug)]
+pub struct LogAge {
+    clock: Arc<dyn Uptime>,
+    /// When, by the clock, in nanoseconds.
+    read: Arc<AtomicU64>,
+}
+
+impl LogAge {
+    /// It is read now.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Uptime>) -> Self {
+        let age = Self { clock, read: Arc::default() };
+        age.read_now();
+        age
+    }
+
+    fn read_now(&self) {
+        self.read.store(u64::try_from(self.clock.now().as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// How long ago.
+    #[must_use]
+    pub fn get(&self) -> Duration {
+        self.clock.now().saturating_sub(Duration::from_nanos(self.read.load(Ordering::Relaxed)))
+    }
 }
 
 impl core::fmt::Debug for Roll {
@@ -79,7 +118,8 @@ impl Roll {
     /// [`RollError`].
     pub async fn read(log: Arc<dyn CommitLog>, clock: Arc<dyn Uptime>, wall: Arc<dyn Clock>) -> Result<Self, RollError> {
         let trimmed = log.bounds(LogName::Members).await?.trimmed;
-        let mut roll = Self { log, clock, wall, members: Members::behind(trimmed), trimmed };
+        let (members, recent, age) = (Members::behind(trimmed), Recent::default(), LogAge::new(Arc::clone(&clock)));
+        let mut roll = Self { log, clock, wall, members, recent, age, trimmed };
         roll.catch_up().await?;
         Ok(roll)
     }
@@ -88,6 +128,12 @@ impl Roll {
     #[must_use]
     pub fn members(&self) -> &Members {
         &self.members
+    }
+
+    /// How long ago the log was read, kept up to date.
+    #[must_use]
+    pub fn age(&self) -> LogAge {
+        self.age.clone()
     }
 
     /// The reader's clock.
@@ -112,6 +158,8 @@ impl Roll {
                 Err(error) => return Err(error.into()),
             };
             if entries.is_empty() {
+                self.recent.note(self.clock.now(), self.members.last());
+                self.age.read_now();
                 return Ok(());
             }
             // Later than any of them was sent.
@@ -158,16 +206,17 @@ impl Roll {
         if counts { Ok(sent) } else { Err(SayError::Void) }
     }
 
-    /// Forgets what nobody needs any more, now and then.
-    ///
-    /// # Errors
-    /// When the log does not answer.
-    pub async fn trim(&mut self) -> Result<(), ReadError> {
-        let upto = self.members.trimmable();
-        if upto.0 >= self.trimmed.0 + TRIM_ENTRIES {
-            self.log.trim(LogName::Members, upto).await?;
-            self.trimmed = upto;
-        }
-        Ok(())
+    /// Forgets what nobody needs any more, where nodes say something once in `interval`: up to where, and the work, which may take its time. `None`:
+    /// it is not worth it yet. [`Roll::is_trimmed`] when it is done.
+    pub(crate) fn trim(&mut self, interval: Duration) -> Option<(Pos, impl Future<Output = Result<(), ReadError>> + Send + use<>)> {
+        let old = self.recent.read_before(self.clock.now().saturating_sub(interval.saturating_mul(KEPT_HEARTBEATS)));
+        let upto = self.members.trimmable().min(old);
+        let log = Arc::clone(&self.log);
+        (upto.0 >= self.trimmed.0 + TRIM_ENTRIES).then_some((upto, async move { log.trim(LogName::Members, upto).await }))
+    }
+
+    /// The log is trimmed up to there.
+    pub(crate) fn is_trimmed(&mut self, upto: Pos) {
+        self.trimmed = self.trimmed.max(upto);
     }
 }

@@ -5,11 +5,13 @@ use super::super::{Active, NodeParts, NodeSettings, Standby};
 use crate::Cluster;
 use crate::log::memory::{Flavour, MemoryLog};
 use crate::log::{CommitLog as _, LogName, Pos};
-use crate::snapshot::Manifest;
+use crate::objects::faults::{Fault, Storage as Objects};
+use crate::snapshot::{Manifest, Snapshots};
 use core::time::Duration;
 use sagamq_broker::ids::ShardId;
 use sagamq_broker::storage::memory::MemoryStorage;
 use sagamq_broker::storage::{Family, Mutation};
+use std::sync::Arc;
 use uuid::Uuid;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -119,4 +121,55 @@ async fn a_large_shard_is_not_written_again_before_half_of_it_was_committed_whoe
     };
     tokio::time::timeout(Duration::from_secs(120), trimmed).await.expect("the log is trimmed");
     two.end().await;
+}
+
+/// A node that is active over this log and makes a snapshot of whatever it commits, among these objects.
+async fn makes_snapshots(log: &MemoryLog, storage: &Arc<MemoryStorage>, objects: &Objects) -> Active {
+    let settings = NodeSettings { snapshot_bytes: 1, heartbeat: Duration::from_millis(2), ..settings("one") };
+    let parts = parts(log, storage, settings);
+    let cluster = Cluster { snapshots: Snapshots::new(objects.objects()), ..parts.cluster };
+    let parts = NodeParts { cluster, storage: Arc::clone(storage) as _, ..parts };
+    Standby::join(parts).await.expect("it joins").until_active().await.expect("nobody is").expect("it is not to end")
+}
+
+async fn until(what: impl Fn() -> bool) {
+    let comes = async {
+        while !what() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(120), comes).await.expect("it comes about");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn snapshots_that_cannot_be_finished_do_not_pile_up_and_are_tried_less_and_less() {
+    let (log, own, objects) = (MemoryLog::new(Flavour::Conditional), Arc::new(MemoryStorage::new()), Objects::new());
+    let one = makes_snapshots(&log, &own, &objects).await;
+    // Its chunks are taken, and its manifest is not.
+    objects.refuse_keys(Some("/manifest/"));
+    commit(&one, 0, 0..1).await;
+    let chunks = || objects.keys().iter().filter(|key| key.contains("shard-00000/chunk/")).count();
+    for attempts in 1..=4 {
+        until(|| objects.refusals() >= attempts).await;
+        assert!(chunks() <= 1, "what {attempts} attempts have left: {:?}", objects.keys());
+    }
+    // 60, 120 and 240 milliseconds, and so on: far fewer than one in each heartbeat.
+    assert!(objects.refusals() < 10);
+    objects.refuse_keys(None);
+    until(|| {
+        objects.keys().iter().any(|key| key.contains("shard-00000/manifest/") && objects.content(key).is_some_and(|it| !it.is_empty()))
+    })
+    .await;
+    one.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_that_is_under_way_ends_with_the_term_and_leaves_the_data_directory_alone() {
+    let (log, own, objects) = (MemoryLog::new(Flavour::Conditional), Arc::new(MemoryStorage::new()), Objects::new());
+    let one = makes_snapshots(&log, &own, &objects).await;
+    objects.fail_writes(&[Fault::Slow]);
+    commit(&one, 0, 0..1).await;
+    until(|| objects.is_done()).await;
+    tokio::time::timeout(Duration::from_secs(60), one.end()).await.expect("it is not waited until the storage answers");
+    assert_eq!(Arc::strong_count(&own), 1, "nobody has it any more");
 }
