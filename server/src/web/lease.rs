@@ -3,10 +3,14 @@
 use crate::web::problem::ApiError;
 use axum::body::{Body, HttpBody as _};
 use axum::http::Uri;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
+use core::future::ready;
 use futures_util::StreamExt as _;
+use sagamq_api::headers::TEXT_EVENT_STREAM;
 use sagamq_api::{ErrorCode, routes};
 use sagamq_cluster::node::Lease;
+use std::io;
 
 /// What says nothing of the data.
 const ABOUT_THE_PROCESS: [&str; 3] = [routes::HEALTHZ, routes::METRICS, routes::OPENAPI];
@@ -41,11 +45,16 @@ impl InLease {
         if response.body().size_hint().exact().is_some() {
             return response;
         }
+        let is_events = response.headers().get(CONTENT_TYPE).is_some_and(|of| of.as_bytes().starts_with(TEXT_EVENT_STREAM.as_bytes()));
         response.map(|body| {
-            Body::from_stream(body.into_data_stream().take_while(move |_| {
-                let holds = lease.holds();
-                async move { holds }
-            }))
+            let pieces = body.into_data_stream();
+            if is_events {
+                // They have no end of their own, so whoever reads them comes back.
+                return Body::from_stream(pieces.take_while(move |_| ready(lease.holds())));
+            }
+            // Nobody is to take the beginning of an answer for the whole.
+            let breaks_off = || axum::Error::new(io::Error::other("the lease of the node has ended"));
+            Body::from_stream(pieces.map(move |piece| if lease.holds() { piece } else { Err(breaks_off()) }))
         })
     }
 
@@ -75,7 +84,7 @@ mod tests {
 
     /// A body that comes piece by piece, without end.
     fn pieces() -> Body {
-        Body::from_stream(futures_util::stream::repeat_with(|| Ok::<_, std::io::Error>("piece")))
+        Body::from_stream(futures_util::stream::repeat_with(|| Ok::<_, io::Error>("piece")))
     }
 
     #[tokio::test]
@@ -97,10 +106,16 @@ mod tests {
     async fn an_answer_in_pieces_ends_with_the_lease() {
         let lease = lease();
         let request = InLease::begin(Some(&lease), &Uri::from_static("/v1/topics")).expect("it holds");
-        let mut pieces = request.answered(Response::new(pieces())).into_body().into_data_stream();
-        assert!(pieces.next().await.is_some());
+        let mut events = Response::new(pieces());
+        events.headers_mut().insert(CONTENT_TYPE, TEXT_EVENT_STREAM.parse().expect("text"));
+        let mut events = request.answered(events).into_body().into_data_stream();
+        // As one that is compressed while it is sent.
+        let request = InLease::begin(Some(&lease), &Uri::from_static("/v1/topics")).expect("it holds");
+        let mut whole = request.answered(Response::new(pieces())).into_body().into_data_stream();
+        assert!(events.next().await.is_some_and(|piece| piece.is_ok()) && whole.next().await.is_some_and(|piece| piece.is_ok()));
         lease.end();
-        assert!(pieces.next().await.is_none());
+        assert!(events.next().await.is_none());
+        assert!(whole.next().await.is_some_and(|piece| piece.is_err()), "it is not taken for the whole");
     }
 
     #[test]
