@@ -333,11 +333,11 @@ pub struct ServeArgs {
     /// one, see docs/guides/cluster.md [env: SAGAMQ_CLUSTER_KEY_FILE] [default: nothing is passed on]
     #[arg(long, value_name = "FILE")]
     pub cluster_key_file: Option<String>,
-    /// Authorities (PEM) that vouch for the other nodes, where their addresses are https
+    /// Authorities (PEM) that vouch for the other nodes, where their addresses are https. It is read anew when it changes, and at SIGHUP
     /// [env: SAGAMQ_CLUSTER_CA_FILE] [default: those that the system trusts]
     #[arg(long, value_name = "FILE")]
     pub cluster_ca_file: Option<String>,
-    /// Certificate (PEM) that the other nodes are shown where they ask clients for one (--tls-client-ca-file)
+    /// Certificate (PEM) that the other nodes are shown where they ask clients for one (--tls-client-ca-file). It is read anew as well
     /// [env: SAGAMQ_CLUSTER_CLIENT_CERT_FILE] [default: that of --tls-cert-file, which then has to be good for clients as well]
     #[arg(long, value_name = "FILE")]
     pub cluster_client_cert_file: Option<String>,

@@ -8,13 +8,14 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
-use sagamq_cluster::node::{Lease, Shown, SnapshotsMade};
+use sagamq_cluster::node::{Lease, LogAge, Shown, SnapshotsMade};
 use tokio::sync::watch;
 
 /// What a node of a cluster shows of itself.
 #[derive(Clone, Debug)]
 pub(super) struct ClusterMetrics {
     shown: watch::Receiver<Shown>,
+    log_age: LogAge,
     /// Of a node that knows others by a key.
     passed: Option<PassMetrics>,
     /// Of the active node.
@@ -25,8 +26,8 @@ pub(super) struct ClusterMetrics {
 
 impl ClusterMetrics {
     /// Of a node that stands by.
-    pub(super) fn of_standby(shown: watch::Receiver<Shown>, passed: Option<PassMetrics>) -> Self {
-        Self { shown, passed, lease: None, snapshots: None }
+    pub(super) fn of_standby(shown: watch::Receiver<Shown>, log_age: LogAge, passed: Option<PassMetrics>) -> Self {
+        Self { shown, log_age, passed, lease: None, snapshots: None }
     }
 
     /// Of the same node, when it is the active one.
@@ -56,6 +57,8 @@ impl Collector for ClusterMetrics {
         show("sagamq_cluster_lease_seconds", "How long the lease of the active node holds still", &ConstGauge::new(lease))?;
         show("sagamq_cluster_term", "The last term that this node knows of", &integer(shown.term))?;
         show("sagamq_cluster_lag_entries", "Entries of the log that this node knows of and has not folded", &integer(shown.lag))?;
+        let age = ConstGauge::new(self.log_age.get().as_secs_f64());
+        show("sagamq_cluster_log_age_seconds", "How long ago this node has last read the log of members to its end", &age)?;
         let mut count = |name: &str, help: &str, of: fn(&SnapshotsMade) -> u64| {
             let counter = ConstCounter::new(self.snapshots.as_ref().map_or(0, of));
             counter.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)
@@ -85,7 +88,7 @@ mod tests {
     #[test]
     fn a_node_is_active_as_long_as_its_lease_holds() {
         let (_sender, receiver) = watch::channel(Shown { active: None, term: 7, lag: 5 });
-        let standby = ClusterMetrics::of_standby(receiver, None);
+        let standby = ClusterMetrics::of_standby(receiver, LogAge::new(Arc::new(BootClock)), None);
         let text = shown(standby.clone());
         for line in ["sagamq_cluster_active 0", "sagamq_cluster_term 7", "sagamq_cluster_lag_entries 5", "sagamq_cluster_lease_seconds 0.0"]
         {
@@ -95,6 +98,7 @@ mod tests {
         lease.renew(BootClock.now());
         assert!(shown(standby.clone().of_active(lease.clone(), SnapshotsMade::default())).contains("sagamq_cluster_active 1\n"));
         lease.end();
-        assert!(shown(standby.of_active(lease, SnapshotsMade::default())).contains("sagamq_cluster_active 0\n"));
+        let text = shown(standby.of_active(lease, SnapshotsMade::default()));
+        assert!(text.contains("sagamq_cluster_active 0\n") && text.contains("sagamq_cluster_log_age_seconds "), "{text}");
     }
 }

@@ -65,7 +65,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 pub(super) struct Serving {
     pub(super) application: Application,
     /// The certificates, if TLS is spoken.
-    pub(super) tls: Option<Arc<Tls>>,
+    pub(super) tls: Option<Tls>,
     pub(super) places: Places,
     /// How long a connection may be without a request.
     pub(super) idle_max: Duration,

@@ -9,6 +9,7 @@ use super::refusals::STALL_MAX;
 use super::tls::Tls;
 use super::{ServeConfig, StartError};
 use crate::{Application, HttpConfig};
+use prometheus_client::registry::Registry;
 use sagamq_broker::access::Tokens;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ pub(super) struct Front {
     pub(super) address: SocketAddr,
     pub(super) asks_for_keys: bool,
     /// The certificates, if TLS is spoken.
-    pub(super) tls: Option<Arc<Tls>>,
+    pub(super) tls: Option<Tls>,
     pub(super) tokens: Option<Tokens>,
     pub(super) places: Places,
     /// The other nodes of a cluster, if its nodes have a key.
@@ -41,21 +42,25 @@ impl Front {
             source.load(tokens).await.map_err(StartError::Provider)?;
         }
         let asks_for_keys = config.asks_for_keys().ok_or(StartError::Unguarded { address: config.listen })?;
-        let tls = config.tls().map(Tls::load).transpose().map_err(StartError::Tls)?.map(Arc::new);
+        let tls = config.tls().map(Tls::load).transpose().map_err(StartError::Tls)?;
         let peers = Peers::open(config)?;
         // The address first: it fails at once, opening data may take its time.
         let listener = Arc::new(TcpListener::bind(config.listen).await.map_err(failed)?);
         let address = listener.local_addr().map_err(failed)?;
-        let hangups = tls.as_ref().map(|_| Tls::take_over_hangups()).transpose();
-        let hangups = hangups.map_err(|error| StartError::Tls(format!("SIGHUP cannot be taken over: {error}")))?;
         let closing = CancellationToken::new();
-        if let (Some(tls), Some(hangups)) = (&tls, hangups) {
-            tokio::spawn(Arc::clone(tls).watch(hangups, closing.clone()));
+        // What follows files ends with it, also where something fails from here on.
+        let ends = closing.clone().drop_guard();
+        if let Some(tls) = &tls {
+            tls.renew(closing.clone())?;
+        }
+        if let Some(peers) = &peers {
+            peers.renew(closing.clone())?;
         }
         let known = tokens.as_ref().map(|(_, tokens)| tokens.clone());
         if let Some((source, tokens)) = tokens {
-            tokio::spawn(source.follow(tokens, closing.clone()));
+            tokio::spawn(source.follow(tokens, closing));
         }
+        let closing = ends.disarm();
         Ok(Self { listener, address, asks_for_keys, tls, tokens: known, places: config.places(), peers, met: None, closing })
     }
 
@@ -70,6 +75,16 @@ impl Front {
             }
         }
         tracing::info!(%address, data_dir = %config.data_dir.display(), shards, "listening");
+    }
+
+    /// Shows when certificates run out.
+    pub(super) fn register(&self, registry: &mut Registry) {
+        if let Some(tls) = &self.tls {
+            tls.register(registry);
+        }
+        if let Some(met) = &self.met {
+            met.register(registry);
+        }
     }
 
     /// Where clients reach it, as far as the address says that.

@@ -18,6 +18,7 @@ mod places;
 mod process;
 mod provider;
 mod refusals;
+mod renewal;
 mod server;
 mod start_error;
 mod telemetry;

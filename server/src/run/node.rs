@@ -64,8 +64,10 @@ async fn live(config: ServeConfig, front: Front, mut standby: Standby, shutdown:
     let connections = ConnectionMetrics::register(&mut registry);
     Process::register(&mut registry, SystemClock.now_ms());
     let shown = standby.shown();
-    let of_node = ClusterMetrics::of_standby(shown.clone(), front.met.as_ref().map(|met| met.metrics.clone()));
+    let of_node = ClusterMetrics::of_standby(shown.clone(), standby.log_age(), front.met.as_ref().map(|met| met.metrics.clone()));
     of_node.clone().register(&mut registry);
+    // Whoever stands by must not find out that its certificate has run out when it takes over.
+    front.register(&mut registry);
     let passing = front.met.as_ref().map(|met| met.passing(front.closing.clone()));
     let passes = passing.is_some();
     let everybody_may = !front.asks_for_keys || config.open_metrics;

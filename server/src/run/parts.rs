@@ -71,9 +71,7 @@ impl Parts {
             open_broker(&config, storage, tracing_to.as_ref())
         });
         let (broker, mut registry) = opened.await.map_err(|error| StartError::Panicked(error.to_string()))??;
-        if let Some(tls) = &front.tls {
-            tls.register(&mut registry);
-        }
+        front.register(&mut registry);
         if let Some(of_node) = of_node {
             of_node.register(&mut registry);
         }

@@ -1,12 +1,17 @@
 //! [`Peers`]: the other nodes of a cluster, as far as requests are passed on to them: the key by which they know each other, and the way there.
 
+use super::renewal::{Expires, Renewal};
+use super::tls::{certificates, pair};
 use super::{ClusterSettings, ServeConfig, StartError, key_file, open_files};
-use crate::web::{PassMetrics, Passing};
+use crate::web::{PassMetrics, Passing, ToOthers, described};
 use crate::{ClusterKey, Proofs};
+use prometheus_client::registry::Registry;
 use reqwest::{Certificate, Client, Identity};
 use sagamq_broker::env::SystemClock;
+use sagamq_saga::first_expiry_s;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -26,7 +31,21 @@ pub(super) struct Peers {
     key: ClusterKey,
     /// This node's name.
     node: String,
-    http: Client,
+    way: Arc<Renewal<Way>>,
+}
+
+/// The way to them, as certificates are now.
+#[derive(Clone, Debug)]
+struct Way {
+    to_others: ToOthers,
+    /// When the first certificate that they are shown runs out, in seconds since 1970, if they are shown one.
+    expires_s: Option<i64>,
+}
+
+impl Expires for Way {
+    fn expires_s(&self) -> Option<i64> {
+        self.expires_s
+    }
 }
 
 /// The same for a start of this node, which others know by the log of members.
@@ -36,7 +55,7 @@ pub(super) struct Met {
     pub(super) proofs: Proofs,
     /// What became of requests that were passed on, from here and to here.
     pub(super) metrics: PassMetrics,
-    http: Client,
+    way: Arc<Renewal<Way>>,
 }
 
 impl Peers {
@@ -47,14 +66,19 @@ impl Peers {
         if key_file::is_open_to_others(path) {
             tracing::warn!(file = %path.display(), "others than its owner may read the file with the key of the cluster: chmod 600");
         }
-        let http = client(config).map_err(StartError::Peers)?;
-        Ok(Some(Self { key, node: node.clone(), http }))
+        let way = Way::open(config).map_err(StartError::Peers)?;
+        Ok(Some(Self { key, node: node.clone(), way: Arc::new(way) }))
+    }
+
+    /// Reads the certificates anew whenever they change, until `closing`.
+    pub(super) fn renew(&self, closing: CancellationToken) -> Result<(), StartError> {
+        self.way.begin(closing)
     }
 
     /// This start of the node.
     pub(super) fn met(self, start: Uuid) -> Met {
         let metrics = PassMetrics::default();
-        Met { proofs: Proofs::new(self.key, &self.node, start, Arc::new(SystemClock), metrics.clone()), metrics, http: self.http }
+        Met { proofs: Proofs::new(self.key, &self.node, start, Arc::new(SystemClock), metrics.clone()), metrics, way: self.way }
     }
 }
 
@@ -63,7 +87,14 @@ impl Met {
     pub(super) fn passing(&self, draining: CancellationToken) -> Passing {
         // Each takes a connection of a client and one to the active node.
         let at_a_time = open_files::connections_max() / 2;
-        Passing::new(self.http.clone(), self.proofs.clone(), at_a_time, self.metrics.clone(), draining)
+        let way = Arc::clone(&self.way);
+        Passing::new(move || way.current().to_others, self.proofs.clone(), at_a_time, self.metrics.clone(), draining)
+    }
+
+    /// Shows when the certificate runs out that other nodes are shown.
+    pub(super) fn register(&self, registry: &mut Registry) {
+        let name = "sagamq_cluster_certificate_expiry_timestamp_seconds";
+        self.way.register(registry, name, "When the first certificate runs out that other nodes are shown, in seconds since 1970");
     }
 }
 
@@ -78,10 +109,42 @@ fn read_key(path: &Path) -> Result<ClusterKey, String> {
     ClusterKey::of(secret).ok_or_else(|| format!("the secret in it has less than {least} bytes: make one with `openssl rand -hex 32`"))
 }
 
+impl Way {
+    /// Reads the files, and again when they change.
+    fn open(config: &ServeConfig) -> Result<Renewal<Self>, String> {
+        let (authorities, shown) =
+            (config.cluster.ca_file.clone(), shown(config).map(|(certificate, key)| (certificate.clone(), key.clone())));
+        let pair = shown.clone().map(|(certificate, key)| [certificate, key]);
+        let files = authorities.iter().cloned().chain(pair.into_iter().flatten()).collect();
+        let made = AtomicU64::new(0);
+        let read = move || {
+            let shown = shown.as_ref().map(|(certificate, key)| (certificate.as_path(), key.as_path()));
+            let http = client(authorities.as_deref(), shown)?;
+            let expires_s = match shown {
+                Some((certificate, _)) => first_expiry_s(certificates(certificate)?.iter().map(AsRef::as_ref)),
+                None => None,
+            };
+            Ok(Self { to_others: ToOthers { http, made: made.fetch_add(1, Ordering::Relaxed) }, expires_s })
+        };
+        Renewal::load("the way to other nodes", files, read)
+    }
+}
+
 /// A client that goes where it is told and nowhere else.
-fn client(config: &ServeConfig) -> Result<Client, String> {
+fn client(authorities: Option<&Path>, shown: Option<(&Path, &Path)>) -> Result<Client, String> {
+    let unusable = |path: &Path, error: &dyn core::fmt::Display| format!("{} cannot be used: {error}", path.display());
+    let identity = match shown {
+        None => None,
+        Some((certificate, key)) => {
+            // It says which file it is.
+            pair(certificate, key)?;
+            let read = |path: &Path| std::fs::read(path).map_err(|error| unusable(path, &error));
+            let pem = [read(certificate)?, b"\n".to_vec(), read(key)?].concat();
+            Some(Identity::from_pem(&pem).map_err(|error| unusable(certificate, &described(error)))?)
+        }
+    };
     let builder = || {
-        Client::builder()
+        let builder = Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
@@ -89,29 +152,24 @@ fn client(config: &ServeConfig) -> Result<Client, String> {
             .http1_only()
             .tcp_nodelay(true)
             .connect_timeout(CONNECT_TIME_MAX)
-            .pool_idle_timeout(IDLE_TIME_MAX)
-    };
-    let unusable = |path: &Path, error: &dyn core::fmt::Display| format!("{}: {error}", path.display());
-    let shows = |builder: reqwest::ClientBuilder| match shown(config) {
-        None => Ok::<_, String>(builder),
-        Some((certificate, key)) => {
-            let read = |path: &Path| std::fs::read(path).map_err(|error| unusable(path, &error));
-            let pem = [read(certificate)?, b"\n".to_vec(), read(key)?].concat();
-            Ok(builder.identity(Identity::from_pem(&pem).map_err(|error| unusable(certificate, &error))?))
+            .pool_idle_timeout(IDLE_TIME_MAX);
+        match &identity {
+            None => builder,
+            Some(identity) => builder.identity(identity.clone()),
         }
     };
-    if let Some(path) = &config.cluster.ca_file {
+    if let Some(path) = authorities {
         let pem = std::fs::read(path).map_err(|error| unusable(path, &error))?;
-        let authorities = Certificate::from_pem_bundle(&pem).map_err(|error| unusable(path, &error))?;
+        let authorities = Certificate::from_pem_bundle(&pem).map_err(|error| unusable(path, &described(error)))?;
         if authorities.is_empty() {
             return Err(unusable(path, &"it holds no certificate in PEM"));
         }
-        return shows(builder())?.tls_certs_only(authorities).build().map_err(|error| unusable(path, &error));
+        return builder().tls_certs_only(authorities).build().map_err(|error| unusable(path, &described(error)));
     }
-    shows(builder())?.build().or_else(|error| {
+    builder().build().or_else(|error| {
         // A machine without certificates, as a small container is: nodes without TLS must reach each other there all the same.
-        tracing::warn!(%error, "no certificates are found: nodes with an https address are not reached");
-        shows(builder())?.tls_certs_only([]).build().map_err(|error| error.to_string())
+        tracing::warn!(error = described(error), "no certificates are found: nodes with an https address are not reached");
+        builder().tls_certs_only([]).build().map_err(described)
     })
 }
 

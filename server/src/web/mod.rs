@@ -30,7 +30,7 @@ pub(crate) use described::described;
 pub use edge::Application;
 pub use metrics::HttpMetrics;
 pub use pass::{ClusterKey, Proofs};
-pub(crate) use pass::{PassMetrics, Passing};
+pub(crate) use pass::{PassMetrics, Passing, ToOthers};
 pub use quota::{Quota, QuotaLimits, RemoteAddress};
 pub use refusals::Audit;
 pub(crate) use standby::{Standing, standing_by};

@@ -86,7 +86,7 @@ fn refused(active: Option<&Process>, why: Option<&NotPassed>) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::web::pass::{ClusterKey, Outcome, PassMetrics, Proofs};
+    use crate::web::pass::{ClusterKey, Outcome, PassMetrics, Proofs, ToOthers};
     use axum::body::{Body, to_bytes};
     use sagamq_api::Problem;
     use sagamq_broker::env::SystemClock;
@@ -112,7 +112,8 @@ mod tests {
         let metrics = PassMetrics::default();
         let proofs = Proofs::new(key, name, start, Arc::new(SystemClock), metrics.clone());
         let http = reqwest::Client::builder().tls_certs_only([]).build().expect("a client");
-        let passing = Passing::new(http, proofs.clone(), 8, metrics.clone(), CancellationToken::new());
+        let passing =
+            Passing::new(move || ToOthers { http: http.clone(), made: 0 }, proofs.clone(), 8, metrics.clone(), CancellationToken::new());
         let of_http = HttpMetrics::register(&mut Registry::default());
         let config = HttpConfig { proofs: Some(proofs), ..HttpConfig::default() };
         let application = standing_by(Standing { shown, passing: Some(passing) }, None, of_http, &config);

@@ -10,6 +10,7 @@ mod newer;
 mod node;
 mod passing;
 mod refusals;
+mod renewal;
 mod replay;
 mod secured;
 mod takeover;

@@ -14,10 +14,10 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 /// What all nodes of a cluster have.
-struct Ground {
-    folder: TempDir,
+pub(super) struct Ground {
+    pub(super) folder: TempDir,
     /// Vouches for all nodes.
-    authority: Authority,
+    pub(super) authority: Authority,
     key: PathBuf,
 }
 
@@ -32,7 +32,7 @@ fn file(folder: &Path, name: &str, text: &str) -> String {
 }
 
 impl Ground {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let key = key_file(folder.path(), KEY);
         Self { folder, authority: Authority::new(), key }
@@ -46,7 +46,7 @@ impl Ground {
     }
 
     /// A node with this certificate that asks its clients for theirs, and trusts the nodes that `trusted` vouches for. It is not started.
-    fn node(&self, name: &'static str, own: &Issued, trusted: &Authority) -> Node {
+    pub(super) fn node(&self, name: &'static str, own: &Issued, trusted: &Authority) -> Node {
         let folder = self.folder.path();
         let own = self.issued(["--tls-cert-file", "--tls-key-file"], name, own);
         let ours = file(folder, "ours.pem", &self.authority.pem());
@@ -57,19 +57,19 @@ impl Ground {
     }
 
     /// The same one that shows other nodes a certificate of its own for that.
-    fn showing(&self, node: Node, name: &str, shown: &Issued) -> Node {
+    pub(super) fn showing(&self, node: Node, name: &str, shown: &Issued) -> Node {
         let shown = self.issued(["--cluster-client-cert-file", "--cluster-client-key-file"], &format!("{name}-shows"), shown);
         node.with(&shown.each_ref().map(String::as_str))
     }
 }
 
-async fn stands_by(node: &mut Node) {
+pub(super) async fn stands_by(node: &mut Node) {
     node.start_again();
     node.answers().await;
     knows_the_active_one(node).await;
 }
 
-async fn make(client: &Client, name: &str) -> Result<(), ClientError> {
+pub(super) async fn make(client: &Client, name: &str) -> Result<(), ClientError> {
     client.create_topic(&topic(name), TopicConfig { partitions: 1, ..TopicConfig::default() }).await.map(drop)
 }
 

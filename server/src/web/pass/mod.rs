@@ -12,5 +12,5 @@ pub(super) use codes::is_of_nodes;
 #[cfg(test)]
 pub(super) use metrics::Outcome;
 pub(crate) use metrics::PassMetrics;
-pub(crate) use passing::{NotPassed, Passing};
+pub(crate) use passing::{NotPassed, Passing, ToOthers};
 pub use proof::{ClusterKey, Proofs};

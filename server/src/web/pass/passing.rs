@@ -37,8 +37,17 @@ const MEETING_TIME_MAX: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub(crate) struct Passing(Arc<Inner>);
 
+/// A client that reaches other nodes, with the certificates of a time.
+#[derive(Clone, Debug)]
+pub(crate) struct ToOthers {
+    pub(crate) http: reqwest::Client,
+    /// Another one each time that the certificates were read.
+    pub(crate) made: u64,
+}
+
 struct Inner {
-    http: reqwest::Client,
+    /// The one of now.
+    to_others: Box<dyn Fn() -> ToOthers + Send + Sync>,
     proofs: Proofs,
     /// Places for requests under way.
     places: Arc<Semaphore>,
@@ -47,8 +56,8 @@ struct Inner {
     draining: CancellationToken,
     /// Whether the log says already that the active node is not reached.
     is_failing: AtomicBool,
-    /// The start of a node that has answered this one over TLS.
-    met: Mutex<Option<Uuid>>,
+    /// The start of a node that has answered this one over TLS, and with which certificates.
+    met: Mutex<Option<(Uuid, u64)>>,
 }
 
 /// Why a request was not passed on. Nothing was done.
@@ -77,10 +86,16 @@ pub(crate) enum NotPassed {
 }
 
 impl Passing {
-    /// Passes on by this client, so many at a time, until `draining`.
-    pub(crate) fn new(http: reqwest::Client, proofs: Proofs, at_a_time: usize, metrics: PassMetrics, draining: CancellationToken) -> Self {
+    /// Passes on by the client of the moment, so many at a time, until `draining`.
+    pub(crate) fn new(
+        to_others: impl Fn() -> ToOthers + Send + Sync + 'static,
+        proofs: Proofs,
+        at_a_time: usize,
+        metrics: PassMetrics,
+        draining: CancellationToken,
+    ) -> Self {
         let (places, is_failing) = (Arc::new(Semaphore::new(at_a_time)), AtomicBool::new(false));
-        Self(Arc::new(Inner { http, proofs, places, metrics, draining, is_failing, met: Mutex::default() }))
+        Self(Arc::new(Inner { to_others: Box::new(to_others), proofs, places, metrics, draining, is_failing, met: Mutex::default() }))
     }
 
     /// Nobody is known to be active.
@@ -114,14 +129,15 @@ impl Passing {
     }
 
     async fn send(&self, active: &Process, shown: watch::Receiver<Shown>, request: Request, target: &str) -> Result<Response, NotPassed> {
-        let Inner { http, proofs, places, draining, .. } = &*self.0;
+        let Inner { to_others, proofs, places, draining, .. } = &*self.0;
+        let to_others = to_others();
         if request.extensions().get::<PassedOn>().is_some() {
             return Err(NotPassed::SecondHop);
         }
         let url = url(&active.url, target).ok_or(NotPassed::Target)?;
         let place = Arc::clone(places).try_acquire_owned().map_err(|_| NotPassed::TooMany)?;
         let mut gone: Gone = Box::pin(gone(shown, active.boot));
-        self.meet(active, &url, &mut gone).await?;
+        self.meet(active, &to_others, &url, &mut gone).await?;
         let from = request.extensions().get::<RemoteAddress>().copied();
         let proof = proofs.make(Passed { to: &active.node, start: active.boot, method: request.method(), target, from });
         let (head, body) = request.into_parts();
@@ -135,7 +151,7 @@ impl Passing {
         }
         let sent = tokio::select! {
             biased;
-            sent = http.execute(outgoing) => sent,
+            sent = to_others.http.execute(outgoing) => sent,
             () = &mut gone => return Ok(lost("another node takes over from the active one, which had the request and has not answered")),
         };
         let answer = match sent {
@@ -177,8 +193,9 @@ impl Passing {
 
     /// Over TLS: sees that the node lets this one in, before the first request of a client goes there. It may refuse a certificate when the library
     /// takes the connection for made, and then nobody would know whether the request was done.
-    async fn meet(&self, active: &Process, url: &Url, gone: &mut Gone) -> Result<(), NotPassed> {
-        if url.scheme() != "https" || *self.0.met() == Some(active.boot) {
+    async fn meet(&self, active: &Process, to_others: &ToOthers, url: &Url, gone: &mut Gone) -> Result<(), NotPassed> {
+        let now = (active.boot, to_others.made);
+        if url.scheme() != "https" || *self.0.met() == Some(now) {
             return Ok(());
         }
         let mut asked = url.clone();
@@ -186,11 +203,11 @@ impl Passing {
         asked.set_query(None);
         let answer = tokio::select! {
             biased;
-            answer = self.0.http.get(asked).timeout(MEETING_TIME_MAX).send() => answer,
+            answer = to_others.http.get(asked).timeout(MEETING_TIME_MAX).send() => answer,
             () = gone => return Err(NotPassed::Unreachable),
         };
         answer.map_err(|error| self.unreachable(active, error))?;
-        *self.0.met() = Some(active.boot);
+        *self.0.met() = Some(now);
         Ok(())
     }
 
@@ -218,7 +235,7 @@ impl Passing {
 }
 
 impl Inner {
-    fn met(&self) -> MutexGuard<'_, Option<Uuid>> {
+    fn met(&self) -> MutexGuard<'_, Option<(Uuid, u64)>> {
         self.met.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
