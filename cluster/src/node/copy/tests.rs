@@ -43,10 +43,15 @@ impl Ground {
         write(&self.one, vec![put(SHARD, key, "value")]).await.expect("written");
     }
 
+    /// How far the active node has come.
+    fn point(&self) -> FoldPoint {
+        let row = self.own.get(Family::Meta, &LocalKey::Position(ShardId(SHARD)).encode()).expect("memory").expect("it has commits");
+        FoldPoint::decode(&row).expect("it is one")
+    }
+
     /// Makes a snapshot of what the active node has.
     async fn snapshot(&self) -> FoldPoint {
-        let row = self.own.get(Family::Meta, &LocalKey::Position(ShardId(SHARD)).encode()).expect("memory").expect("it has commits");
-        let point = FoldPoint::decode(&row).expect("it is one");
+        let point = self.point();
         let mut writer = self.snapshots.begin(SHARD, point.pos.0, "one");
         let mut all = Vec::new();
         for (number, family) in (0..).zip(Family::ALL) {
@@ -82,11 +87,11 @@ async fn what_is_stored_is_not_dropped_where_nothing_goes_further() {
     in_time(async { ground.copy(&behind).open().await.expect("it opens").follow().await.expect("the log answers") }).await;
     let before = rows(&behind);
     assert_eq!(before, rows(&ground.own));
-    let old = ground.snapshot().await;
+    let old = ground.point();
     for key in ["b", "c", "d"] {
         ground.commit(key).await;
     }
-    // The snapshots that would go further are lost.
+    // All snapshots are lost.
     ground.trim(Pos(old.pos.0 + 2)).await;
     let error = ground.copy(&behind).open().await.expect_err("nothing goes on from there");
     assert!(matches!(error, CopyError::Trimmed { at, trimmed, .. } if at == old.pos && trimmed.0 == old.pos.0 + 2), "{error}");
