@@ -13,8 +13,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 /// machine, or its disk, stands still for some seconds.
 pub(super) const TIMES: [&str; 6] = ["--cluster-lease", "5s", "--cluster-heartbeat", "100ms", "--cluster-claim-after", "7s"];
 
-/// The same for tests in which nobody is to take over from a node that lives, however slow the disk is.
-const PATIENT: [&str; 6] = ["--cluster-lease", "4m", "--cluster-heartbeat", "100ms", "--cluster-claim-after", "6m"];
+/// The same for tests in which nobody is to take over from a node that lives, however slow the disk is. Who drains the last node waits for others as long
+/// as the lease.
+const PATIENT: [&str; 6] = ["--cluster-lease", "20s", "--cluster-heartbeat", "100ms", "--cluster-claim-after", "30s"];
 
 /// A node of a cluster, killed when it is dropped.
 pub(super) struct Node {
