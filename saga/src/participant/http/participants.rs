@@ -123,7 +123,7 @@ impl HttpParticipants {
 
     /// The time that is this much later than now, in milliseconds since 1970.
     pub(super) fn after(&self, pause: Duration) -> u64 {
-        self.now_ms().saturating_add(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX))
+        later(self.now_ms(), pause)
     }
 
     /// Waits until then, in milliseconds since 1970.
@@ -172,6 +172,11 @@ fn proxies(proxy: &ParticipantProxy) -> Vec<String> {
 /// Why a host is not called, for histories.
 fn denied(reason: &Denied) -> Failure {
     Failure { code: codes::PARTICIPANT_HOST_NOT_ALLOWED.to_owned(), message: reason.to_string() }
+}
+
+/// The time that is this much later than another one, both in milliseconds since 1970.
+pub(super) fn later(from_ms: u64, pause: Duration) -> u64 {
+    from_ms.saturating_add(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// Why nothing was sent: no connection came about, or the name led where nothing is called.

@@ -9,7 +9,7 @@ use super::causes::describe;
 use super::credentials::Ready;
 use super::held::Held;
 use super::kind::Kind;
-use super::participants::{HttpParticipants, not_sent};
+use super::participants::{HttpParticipants, later, not_sent};
 use super::progress::Progress;
 use super::register::HttpCalls;
 use super::services::{Choice, Chosen};
@@ -157,7 +157,9 @@ impl HttpParticipants {
             let base = chosen.base.clone();
             let progress = match answer {
                 Err(error) if error.is_connect() => {
-                    chosen.refused(self.now_ms());
+                    // What follows is counted from here, however long it takes until it is told.
+                    let refused_ms = self.now_ms();
+                    chosen.refused(refused_ms);
                     if let Some(was_seen) = calls.not_sent(attempt) {
                         drop(place);
                         search.in_vain.push(base);
@@ -169,7 +171,7 @@ impl HttpParticipants {
                         if self.services.others(target, &search.in_vain, self.now_ms()) == 0 {
                             search.tell(not_sent(&error), &report).await;
                             let pause = search.pause(retry, self.jitter());
-                            self.pause_until(self.after(pause), version).await;
+                            self.pause_until(later(refused_ms, pause), version).await;
                         }
                         continue;
                     }
