@@ -3,11 +3,14 @@
 # Every cargo command here says `--release --workspace` and never `-p`. That is on purpose: one profile serves the demo, the tests
 # and the benchmarks, and RocksDB (15 minutes of C++ on two cores) is compiled once. Its build depends on the features that the
 # selected packages ask of shared dependencies, so another selection of packages (-p) or another profile would compile it again.
+# The tests ask for less optimisation of our own crates, which leaves RocksDB alone (.cargo/tests.toml).
 # What is shipped has a profile of its own, and RocksDB from this one (scripts/build-dist).
 
 SHELL       := /bin/bash
 CARGO       ?= cargo
 WORKSPACE   := --release --workspace --locked
+# The same for the tests, with our own crates not optimised: see that file.
+TESTS       := --config .cargo/tests.toml $(WORKSPACE)
 TARGET_DIR  := $(or $(CARGO_TARGET_DIR),target)
 BIN         := $(TARGET_DIR)/release
 DIST        := $(TARGET_DIR)/dist
@@ -68,38 +71,44 @@ drill-2pc: build ## Kill coordinator and participants of two-phase commit at eve
 	$(call beside_postgres,$(DRILL_ARGS)) "$(BIN)/sagamq-shop" drill-2pc $(DRILL_ARGS)
 
 drill-outage: setup ## Participants away for hours, a pause of the workers, a backlog: in minutes, with a clock of its own
-	scripts/with-limit $(TEST_LIMIT) $(CARGO) test $(WORKSPACE) --test sagas outage:: -- --nocapture --test-threads 1
+	scripts/with-limit $(TEST_LIMIT) $(CARGO) test $(TESTS) --test sagas outage:: -- --nocapture --test-threads 1
 
 # Whoever is to be asked for PostgreSQL's package is asked before the build, not after it. Built before the tests, because those from end to
 # end start the binary as a user does.
 test: setup ## Run every test that needs no container engine, those for PostgreSQL and S3 beside servers of their own
 	@scripts/with-postgres --install; case $$? in 0) ;; 75) export SAGAMQ_SETUP=no ;; *) exit 1 ;; esac; \
 	scripts/with-s3 --install; case $$? in 0 | 75) ;; *) exit 1 ;; esac; \
-	$(CARGO) build $(WORKSPACE) && CARGO="$(CARGO)" TEST_LIMIT=$(TEST_LIMIT) scripts/with-postgres --or-without scripts/with-s3 --or-without \
-		scripts/run-tests $(WORKSPACE)
+	$(CARGO) build $(TESTS) && CARGO="$(CARGO)" TEST_LIMIT=$(TEST_LIMIT) scripts/with-postgres --or-without scripts/with-s3 --or-without \
+		scripts/run-tests $(TESTS)
 	@echo "make test: all passed. Left out: the container tests (make test-containers), which need a container engine;"
 	@echo "           and those for PostgreSQL or S3 if \"NOT RUN against\" stands above with its name."
+	@echo "           The commands in $(BIN) are those of the tests now, not optimised: make build puts the others there."
 
-test-cluster: build ## Run the end-to-end tests with servers that are clusters of three nodes; what is about one server alone is left out by name
-	SAGAMQ_TEST_CLUSTER=1 scripts/with-limit $(TEST_LIMIT) $(CARGO) test $(WORKSPACE) --test e2e
+# The commands as the tests start them.
+.PHONY: build-tests
+build-tests: setup
+	$(CARGO) build $(TESTS)
+
+test-cluster: build-tests ## Run the end-to-end tests with servers that are clusters of three nodes; what is about one server alone is left out by name
+	SAGAMQ_TEST_CLUSTER=1 scripts/with-limit $(TEST_LIMIT) $(CARGO) test $(TESTS) --test e2e
 
 test-postgres: setup ## Run the tests for PostgreSQL alone; a machine without a server is a failure
 	SAGAMQ_CI_REQUIRE_POSTGRES=1 scripts/with-postgres --install
-	$(CARGO) build $(WORKSPACE)
-	SAGAMQ_CI_REQUIRE_POSTGRES=1 scripts/with-limit $(TEST_LIMIT) scripts/with-postgres $(CARGO) test $(WORKSPACE) --test postgres
+	$(CARGO) build $(TESTS)
+	SAGAMQ_CI_REQUIRE_POSTGRES=1 scripts/with-limit $(TEST_LIMIT) scripts/with-postgres $(CARGO) test $(TESTS) --test postgres
 
 test-s3: setup ## Run the tests of object storage against an S3 server alone; a machine without one is a failure
 	SAGAMQ_CI_REQUIRE_S3=1 scripts/with-s3 --install
-	SAGAMQ_CI_REQUIRE_S3=1 scripts/with-limit $(TEST_LIMIT) scripts/with-s3 $(CARGO) test $(WORKSPACE) --test s3
+	SAGAMQ_CI_REQUIRE_S3=1 scripts/with-limit $(TEST_LIMIT) scripts/with-s3 $(CARGO) test $(TESTS) --test s3
 
-test-containers: build ## Build the image and test it in containers
+test-containers: build-tests ## Build the image and test it in containers
 	CARGO="$(CARGO)" BIN="$(BIN)" scripts/with-limit $(TEST_LIMIT) scripts/test-containers
 
 dist: setup ## Build the command as it is shipped, with link-time optimisation: target/dist/sagamq
 	CARGO="$(CARGO)" scripts/build-dist
 
 test-dist: dist ## Run the end-to-end tests with the command as it is shipped
-	SAGAMQ_TEST_COMMANDS="$(DIST)" scripts/with-limit $(TEST_LIMIT) $(CARGO) test $(WORKSPACE) --test e2e
+	SAGAMQ_TEST_COMMANDS="$(DIST)" scripts/with-limit $(TEST_LIMIT) $(CARGO) test $(TESTS) --test e2e
 
 deb: dist ## Make the Debian package, in target/debian (cargo-deb, which is built if it is missing)
 	@BIN="$(DIST)" scripts/make-deb
