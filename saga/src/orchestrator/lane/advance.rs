@@ -54,7 +54,9 @@ impl Lane {
                     // Whoever asked may have gone.
                     let _ = reply.send(applied.map(make).map_err(Undecided::from));
                 });
-                self.commit(id, decided, Along { note, ..Along::default() }, answer).await;
+                if self.add(id, decided, Along { note, ..Along::default() }, answer) {
+                    self.flush().await;
+                }
             }
             // A rejection tells of a state too, so it waits for the disk like every answer.
             Err(error) => self.answer_when_durable(reply, Err(error)),
@@ -76,7 +78,11 @@ impl Lane {
             | Input::Lock { .. } => instance,
         };
         match self.decide(instance, input).await {
-            Ok(decided) => self.commit(instance, decided, Along::default(), Box::new(|_| ())).await,
+            Ok(decided) => {
+                if self.add(instance, decided, Along::default(), Box::new(|_| ())) {
+                    self.flush().await;
+                }
+            }
             Err(error) => tracing::debug!(saga = %instance, %error, "an outcome came too late"),
         }
     }
@@ -92,7 +98,11 @@ impl Lane {
             }
         };
         match decided {
-            Ok((id, decided)) => self.commit(id, decided, Along { cursor: Some(next), ..Along::default() }, Box::new(|_| ())).await,
+            Ok((id, decided)) => {
+                if self.add(id, decided, Along { cursor: Some(next), ..Along::default() }, Box::new(|_| ())) {
+                    self.flush().await;
+                }
+            }
             // Reading it again after a crash would change nothing either, so the cursor may lag.
             Err(reason) => {
                 tracing::warn!(offset = next.0.saturating_sub(1), %reason, "a reply record changes nothing");
@@ -121,22 +131,30 @@ impl Lane {
                 self.dispatcher.settle_abandoned(&mut commit, &topic, offset);
             }
             // Should it not be written, the next start finds the commands again.
-            if !commit.is_empty() && self.parts.store.0.submit(commit).await.is_err() {
+            if !commit.is_empty() && Box::pin(self.parts.store.0.submit(commit)).await.is_err() {
                 return;
             }
         }
     }
 
     /// Adds a decision about an instance in memory to the next commit; it holds whatever participants have seen.
-    pub(super) async fn commit(&mut self, id: Uuid, mut decided: Decided, mut along: Along, answer: Answer) {
-        // What is taken with it comes in its turn, and is looked at with what is in memory.
-        let is_alone = along.taking.is_some() || along.watch.is_some();
-        if is_alone {
+    pub(super) async fn commit(&mut self, id: Uuid, decided: Decided, along: Along, answer: Answer) {
+        if along.is_alone() {
             self.flush().await;
         }
+        if self.add(id, decided, along, answer) {
+            self.flush().await;
+        }
+    }
+
+    /// As [`Lane::commit`], where what goes alone finds an empty batch: whether the batch is to be committed before more is decided.
+    pub(super) fn add(&mut self, id: Uuid, mut decided: Decided, mut along: Along, answer: Answer) -> bool {
+        let is_alone = along.is_alone();
+        assert!(!is_alone || self.batch.is_empty(), "what goes alone comes behind what was decided before");
         if decided.events.is_empty() && decided.commands.is_empty() && !is_alone {
             let applied = Applied { duplicate: decided.duplicate, state: decided.state.state() };
-            return self.when_durable(move |durable| answer(durable.map(|()| applied)));
+            self.when_durable(move |durable| answer(durable.map(|()| applied)));
+            return false;
         }
         let (next, rerun_watch) = (decided.next.take(), along.rerun_watch.take());
         let staged = self.stage(id, decided, along, answer);
@@ -144,9 +162,7 @@ impl Lane {
         if let Some(next) = next {
             self.stage_rerun(id, *next, rerun_watch);
         }
-        if is_alone || self.batch.is_full() {
-            self.flush().await;
-        }
+        is_alone || self.batch.is_full()
     }
 
     /// Commits a decision that holds only as long as nobody has seen a call of it, alone. `false`: the call was handed out meanwhile; nothing

@@ -19,6 +19,13 @@ pub(super) struct Along {
     pub(super) note: Note,
 }
 
+impl Along {
+    /// Whether it makes the decision a commit of its own: what is taken comes in its turn, and is looked at with what is in memory.
+    pub(super) fn is_alone(&self) -> bool {
+        self.taking.is_some() || self.watch.is_some()
+    }
+}
+
 /// A message that is taken with a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Taking {

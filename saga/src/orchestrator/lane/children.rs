@@ -162,7 +162,7 @@ impl Lane {
         let parent = Some(Box::new(Parent { saga: parent, attempt: attempt.clone(), depth }));
         let (generation, cluster) = (FIRST_GENERATION, self.parts.cluster);
         let input = Input::Start { parent, key: key.clone(), generation, input, cluster, trace };
-        let decided: Decided = match self.decide_on(&definition, instance.clone(), input).await {
+        let decided: Decided = match self.decide_on(&definition, &instance, input).await {
             Ok(Ok(decided)) => decided,
             Ok(Err(rejection)) => {
                 let outcome = refused(ErrorCode::Internal.as_str(), rejection.to_string());

@@ -41,12 +41,12 @@ impl Lane {
             }
             Some(Live { definition, instance }) => {
                 let (definition, instance) = (Arc::clone(definition), instance.clone());
-                self.decide_beside(definition, instance, input).await
+                Box::pin(self.decide_beside(definition, instance, input)).await
             }
             None => {
                 // Long at its end: only the disk knows it.
                 let (definition, instance) = self.fold(id)?.ok_or(InstanceError::NotFound(id))?;
-                let decided = self.decide_on(&definition, instance.clone(), input).await;
+                let decided = self.decide_on(&definition, &instance, input).await;
                 folded = Some(Live { definition, instance });
                 decided
             }
@@ -71,11 +71,11 @@ impl Lane {
     pub(super) async fn decide_on(
         &mut self,
         definition: &Arc<Definition>,
-        instance: Instance,
+        instance: &Instance,
         input: Input,
     ) -> Result<Result<Decided, Rejection>, Panicked> {
-        if may_take_long(definition, &instance, &input) {
-            return self.decide_beside(Arc::clone(definition), instance, input).await;
+        if may_take_long(definition, instance, &input) {
+            return Box::pin(self.decide_beside(Arc::clone(definition), instance.clone(), input)).await;
         }
         let (now_ms, random) = (self.parts.clock.now_ms(), &mut self.parts.random);
         caught(|| instance.decide(definition, input, now_ms, &mut || random.fraction()))

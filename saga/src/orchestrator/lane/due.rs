@@ -30,7 +30,7 @@ impl Lane {
         }
         let Some(known) = self.hand_outs(&due).await else { return };
         for (id, hand_outs) in due.into_iter().zip(known) {
-            self.time_passed(id, hand_outs).await;
+            Box::pin(self.time_passed(id, hand_outs)).await;
         }
         self.flush().await;
     }

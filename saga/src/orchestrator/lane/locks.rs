@@ -185,7 +185,7 @@ impl Lane {
         for holder in self.locks.look_again(self.parts.clock.now_ms()) {
             let mut commit = self.parts.store.0.begin();
             self.probe(&mut commit, holder);
-            if !self.submit(commit, None, Box::new(|_| ())).await {
+            if !Box::pin(self.submit(commit, None, Box::new(|_| ()))).await {
                 return;
             }
         }
@@ -194,7 +194,7 @@ impl Lane {
             let mut commit = self.parts.store.0.begin();
             tell(&mut commit, &key, holder.by, LockSaid::Holds { token: holder.token });
             self.probe(&mut commit, holder.by.instance);
-            if !self.submit(commit, None, Box::new(|_| ())).await {
+            if !Box::pin(self.submit(commit, None, Box::new(|_| ()))).await {
                 return;
             }
         }

@@ -150,7 +150,7 @@ impl Lane {
         let is_due = |repair: &&Repair| repair.due_ms().is_some_and(|due_ms| due_ms <= now_ms);
         let due: Vec<RepairDecision> = self.repairs.open.values().filter(is_due).map(|repair| repair.time_passed(now_ms)).collect();
         for decision in due {
-            self.commit_repair(decision, None, Note::nothing(), Box::new(|_| ())).await;
+            Box::pin(self.commit_repair(decision, None, Note::nothing(), Box::new(|_| ()))).await;
         }
     }
 

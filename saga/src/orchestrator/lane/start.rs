@@ -45,7 +45,7 @@ impl Lane {
             Ok(Known::Next(generation)) => return self.start_new(wanted, generation, reply).await,
             Ok(Known::Instance(before)) => {
                 let (id, at_rest) = (before.id, wanted.at_rest.take());
-                let started = started_again(before, wanted).await;
+                let started = Box::pin(started_again(before, wanted)).await;
                 if started.is_ok() {
                     self.wait_for(id, at_rest);
                 }
@@ -96,7 +96,7 @@ impl Lane {
         let decided = match self
             .decide_on(
                 &definition,
-                instance.clone(),
+                &instance,
                 Input::Start { parent: None, key: key.clone(), generation, input, cluster: self.parts.cluster, trace: trace.map(Box::new) },
             )
             .await
@@ -113,7 +113,9 @@ impl Lane {
             // Whoever asked may have gone; the saga runs.
             let _ = reply.send(started.map_err(StartError::from));
         });
-        self.commit(id, decided, Along::default(), answer).await;
+        if self.add(id, decided, Along::default(), answer) {
+            self.flush().await;
+        }
     }
 
     /// Instances that are not at their end.

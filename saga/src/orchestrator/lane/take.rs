@@ -123,7 +123,7 @@ impl Lane {
             };
             let mut commit = self.parts.store.0.begin();
             seen.put(saga, lane_of, &mut commit);
-            if !self.submit(commit, None, Box::new(|_| ())).await {
+            if !Box::pin(self.submit(commit, None, Box::new(|_| ()))).await {
                 return;
             }
             self.watches.apply(saga, seen);

@@ -233,10 +233,21 @@ impl Lane {
         self.are_replies_read && self.parts.clock.now_ms() >= self.timers_from_ms
     }
 
+    /// What every saga needs. What few need has a future of its own: this one is moved for each input, as large as it is.
     async fn handle(&mut self, input: LaneInput) {
         match input {
             LaneInput::Start { wanted, reply } => self.start(wanted, reply).await,
             LaneInput::Complete { word, reply } => self.complete(word, reply).await,
+            LaneInput::Told { instance, input } => self.take_in(instance, input).await,
+            LaneInput::ReplyRecord { word, next } => self.reply_record(word, next).await,
+            LaneInput::RepliesRead => self.are_replies_read = true,
+            LaneInput::Wait { id, at_rest } => self.wait_for(id, Some(at_rest)),
+            other => Box::pin(self.handle_rare(other)).await,
+        }
+    }
+
+    async fn handle_rare(&mut self, input: LaneInput) {
+        match input {
             LaneInput::Operate { id, verb, by, note, reply } => self.operate(id, verb, by, note, reply).await,
             LaneInput::Signal { to, signal, reply } => self.signal(to, signal, reply).await,
             // What commits by itself does so behind what was decided before.
@@ -252,10 +263,6 @@ impl Lane {
                 self.flush().await;
                 self.repair_input(input).await;
             }
-            LaneInput::Told { instance, input } => self.take_in(instance, input).await,
-            LaneInput::ReplyRecord { word, next } => self.reply_record(word, next).await,
-            LaneInput::RepliesRead => self.are_replies_read = true,
-            LaneInput::Wait { id, at_rest } => self.wait_for(id, Some(at_rest)),
             // Who looks at all of them sees none between two states.
             LaneInput::Look { ids, reply } => {
                 self.flush().await;
@@ -281,6 +288,12 @@ impl Lane {
                 };
                 self.answer_when_durable(reply, instance);
             }
+            LaneInput::Start { .. }
+            | LaneInput::Complete { .. }
+            | LaneInput::Told { .. }
+            | LaneInput::ReplyRecord { .. }
+            | LaneInput::RepliesRead
+            | LaneInput::Wait { .. } => unreachable!("what every saga needs is handled before"),
         }
     }
 
