@@ -1,5 +1,6 @@
 //! Logs: structured, on stderr, so that stdout holds answers only.
 
+use super::fields::PlainFields;
 use super::one_line::OneLine;
 use std::io;
 use tracing_subscriber::EnvFilter;
@@ -48,7 +49,8 @@ pub fn init(config: &LogConfig) {
         .with_ansi(has_colours);
     // Fails only if the process has a subscriber, which is then as good.
     drop(match config.format {
-        LogFormat::Text => builder.with_writer(move || OneLine { to: io::stderr(), has_colours }).try_init(),
+        LogFormat::Text if has_colours => builder.with_writer(move || OneLine { to: io::stderr(), has_colours }).try_init(),
+        LogFormat::Text => builder.with_writer(move || OneLine { to: io::stderr(), has_colours }).fmt_fields(PlainFields).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init(),
     });
 }
