@@ -46,7 +46,7 @@ impl RetryPolicy {
     /// The waits of one request. The same seed gives the same waits.
     #[must_use]
     pub fn schedule(&self, seed: u64) -> RetrySchedule {
-        RetrySchedule { policy: *self, failed: 0, random: StdRng::seed_from_u64(seed) }
+        RetrySchedule { policy: *self, failed: 0, seed, random: None }
     }
 
     /// Upper bound of the wait after so many failed attempts.
@@ -64,7 +64,9 @@ impl RetryPolicy {
 pub struct RetrySchedule {
     policy: RetryPolicy,
     failed: u32,
-    random: StdRng,
+    seed: u64,
+    /// Made with the first failure: most requests have none.
+    random: Option<StdRng>,
 }
 
 impl RetrySchedule {
@@ -77,7 +79,7 @@ impl RetrySchedule {
             return None;
         }
         let left = self.policy.deadline.saturating_sub(elapsed);
-        let draw = self.random.random::<f64>();
+        let draw = self.random.get_or_insert_with(|| StdRng::seed_from_u64(self.seed)).random::<f64>();
         let (least, wait) = match retry_after {
             Some(asked) => (asked, asked.saturating_add((asked / 2).mul_f64(draw))),
             None => (Duration::ZERO, self.policy.bound(self.failed).mul_f64(draw)),

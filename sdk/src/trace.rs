@@ -21,6 +21,7 @@ use sagamq_api::saga::Call;
 use sagamq_api::{GroupName, TopicName};
 use std::future::Future;
 use std::num::{NonZeroU64, NonZeroU128};
+use uuid::Uuid;
 
 /// The context of what is caused by a record with these headers; an empty one if they say nothing of that. To handle the record in a span:
 /// make one with it as the parent, or run the handler `with_context`.
@@ -61,6 +62,9 @@ pub(crate) fn note(headers: &mut Headers) {
     }
 }
 
+/// How many attributes a span of a handler has at the most.
+const ATTRIBUTES: usize = 16;
+
 /// A span that a handler runs in.
 #[derive(Debug)]
 pub(crate) struct HandlerSpan(Context);
@@ -69,28 +73,31 @@ impl HandlerSpan {
     /// Of a record that a group has leased.
     pub(crate) fn record(topic: &TopicName, group: &GroupName, delivery: &Delivery) -> Self {
         let record = &delivery.record;
-        let mut attributes = of_messaging(topic, group);
+        let mut attributes = Vec::with_capacity(ATTRIBUTES);
+        attributes.extend(of_messaging(topic, group));
         attributes.extend(of_place(record));
         attributes.push(KeyValue::new("sagamq.delivery.attempt", i64::from(delivery.attempt)));
         let parent = TraceContext::of_record(&record.headers);
-        Self::begin(SpanKind::Consumer, format!("process {topic}"), parent.as_ref(), attributes)
+        Self::begin(SpanKind::Consumer, ["process ", topic.as_str()].concat(), parent.as_ref(), attributes)
     }
 
     /// Of a record that a member of a stream group has read.
     pub(crate) fn stream_record(topic: &TopicName, group: &GroupName, record: &ConsumedRecord) -> Self {
-        let mut attributes = of_messaging(topic, group);
+        let mut attributes = Vec::with_capacity(ATTRIBUTES);
+        attributes.extend(of_messaging(topic, group));
         attributes.extend(of_place(record));
         let parent = TraceContext::of_record(&record.headers);
-        Self::begin(SpanKind::Consumer, format!("process {topic}"), parent.as_ref(), attributes)
+        Self::begin(SpanKind::Consumer, ["process ", topic.as_str()].concat(), parent.as_ref(), attributes)
     }
 
     /// Of a call that came through a topic.
     pub(crate) fn command(topic: &TopicName, group: &GroupName, delivery: &Delivery, call: &Call) -> Self {
-        let mut attributes = of_messaging(topic, group);
+        let mut attributes = Vec::with_capacity(ATTRIBUTES);
+        attributes.extend(of_messaging(topic, group));
         attributes.push(KeyValue::new("messaging.message.id", call.idempotency_key.clone()));
         attributes.extend(of_call(call));
         let parent = TraceContext::of_record(&delivery.record.headers);
-        Self::begin(SpanKind::Consumer, format!("process {topic}"), parent.as_ref(), attributes)
+        Self::begin(SpanKind::Consumer, ["process ", topic.as_str()].concat(), parent.as_ref(), attributes)
     }
 
     /// Of a call over HTTP.
@@ -146,13 +153,13 @@ fn context(parent: Option<&TraceContext>) -> Context {
 }
 
 /// By the semantic conventions for messaging.
-fn of_messaging(topic: &TopicName, group: &GroupName) -> Vec<KeyValue> {
-    vec![
+fn of_messaging(topic: &TopicName, group: &GroupName) -> [KeyValue; 5] {
+    [
         KeyValue::new("messaging.system", "sagamq"),
         KeyValue::new("messaging.operation.name", "process"),
         KeyValue::new("messaging.operation.type", "process"),
-        KeyValue::new("messaging.destination.name", topic.to_string()),
-        KeyValue::new("messaging.consumer.group.name", group.to_string()),
+        KeyValue::new("messaging.destination.name", topic.as_str().to_owned()),
+        KeyValue::new("messaging.consumer.group.name", group.as_str().to_owned()),
     ]
 }
 
@@ -167,12 +174,12 @@ fn of_call(call: &Call) -> impl Iterator<Item = KeyValue> {
     let attempt = &call.attempt;
     let item = attempt.item.map(|item| KeyValue::new("sagamq.saga.item", i64::from(item.0)));
     [
-        KeyValue::new("sagamq.saga.name", call.saga.to_string()),
+        KeyValue::new("sagamq.saga.name", call.saga.as_str().to_owned()),
         KeyValue::new("sagamq.saga.version", i64::from(call.version)),
-        KeyValue::new("sagamq.saga.id", attempt.instance.to_string()),
+        KeyValue::new("sagamq.saga.id", attempt.instance.hyphenated().encode_lower(&mut Uuid::encode_buffer()).to_owned()),
         KeyValue::new("sagamq.saga.key", call.key.clone()),
-        KeyValue::new("sagamq.saga.step", attempt.step.to_string()),
-        KeyValue::new("sagamq.saga.operation", attempt.operation.to_string()),
+        KeyValue::new("sagamq.saga.step", attempt.step.as_str().to_owned()),
+        KeyValue::new("sagamq.saga.operation", attempt.operation.as_str()),
         KeyValue::new("sagamq.saga.attempt", i64::from(attempt.epoch)),
         KeyValue::new("sagamq.saga.call", call.call.clone()),
     ]

@@ -25,7 +25,7 @@ use servers::Servers;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
-use uuid::Uuid;
+use uuid::{Builder, Uuid};
 
 /// How much of an answer that is no problem document is kept for the error's text.
 const EXCERPT_CHARS: usize = 200;
@@ -94,7 +94,8 @@ impl Transport {
 
     /// As [`Self::bytes`], with the answer's headers.
     pub(crate) async fn answer(&self, request: Request, policy: &RetryPolicy) -> Result<Answer, ClientError> {
-        let request_id = Uuid::new_v4();
+        // It only names the request in logs, so the system is not asked for each.
+        let request_id = Builder::from_random_bytes(rand::random()).into_uuid();
         let mut schedule = policy.schedule(request_id.as_u64_pair().1);
         let started = Instant::now();
         // Whether an attempt may have taken effect.
@@ -102,7 +103,7 @@ impl Transport {
         loop {
             let server = self.base();
             let url = url(server, &request)?;
-            let Failure { error, mut retry_after } = match self.attempt(&request, url.clone(), request_id).await {
+            let Failure { error, mut retry_after } = match self.attempt(&request, &url, request_id).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
@@ -123,12 +124,12 @@ impl Transport {
         }
     }
 
-    async fn attempt(&self, request: &Request, url: Url, request_id: Uuid) -> Result<Answer, Failure> {
+    async fn attempt(&self, request: &Request, url: &Url, request_id: Uuid) -> Result<Answer, Failure> {
         let mut builder = self
             .http
             .request(request.method.clone(), url.clone())
             .timeout(self.settings.request_timeout.saturating_add(request.wait))
-            .header(REQUEST_ID, request_id.to_string());
+            .header(REQUEST_ID, &*request_id.hyphenated().encode_lower(&mut Uuid::encode_buffer()));
         if let Some((name, value)) = self.settings.authorization().await.map_err(|error| Failure { error, retry_after: None })? {
             builder = builder.header(name, value);
         }
@@ -147,10 +148,10 @@ impl Transport {
                 builder = builder.header(TRACESTATE, state);
             }
         }
-        let lost = |source: reqwest::Error| Failure { error: transport_error(request, &url, request_id, source), retry_after: None };
-        let response = builder.send().await.map_err(lost)?;
+        let lost = |source: reqwest::Error| Failure { error: transport_error(request, url, request_id, source), retry_after: None };
+        let mut response = builder.send().await.map_err(lost)?;
         if response.status().is_success() {
-            let headers = response.headers().clone();
+            let headers = std::mem::take(response.headers_mut());
             if let Some(active) = headers.get(ACTIVE_NODE).and_then(|url| url.to_str().ok()) {
                 self.servers.passed_on_to(active);
             }
