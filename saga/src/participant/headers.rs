@@ -2,16 +2,24 @@
 
 use core::fmt::Display;
 use core::str::FromStr;
+use sagamq_api::JsonText;
 use sagamq_api::headers::saga as headers;
 use sagamq_api::ids::ItemIndex;
 use sagamq_api::record::Payload;
 use sagamq_api::saga::{AttemptId, Call};
 
+/// How many headers a call has at the most, with those that a record or a request adds.
+pub(super) const HEADERS: usize = 20;
+
+/// What most calls take in JSON beside their payloads.
+const CALL_BYTES: usize = 640;
+
 /// The headers of a call.
 pub(super) fn call_headers(call: &Call) -> Vec<(&'static str, String)> {
-    let mut all = attempt_headers(&call.attempt);
+    let mut all = Vec::with_capacity(HEADERS);
+    all.extend(attempt_headers(&call.attempt));
     all.extend([
-        (headers::NAME, call.saga.to_string()),
+        (headers::NAME, call.saga.as_str().to_owned()),
         (headers::VERSION, call.version.to_string()),
         (headers::KEY, call.key.clone()),
         (headers::CALL, call.call.clone()),
@@ -26,13 +34,21 @@ pub(super) fn call_headers(call: &Call) -> Vec<(&'static str, String)> {
     all
 }
 
+/// The JSON of a call, as a record and a request have it.
+pub(super) fn call_json(call: &Call) -> Vec<u8> {
+    let payloads = call.arguments.len() + call.action_output.as_ref().map_or(0, JsonText::len);
+    let mut json = Vec::with_capacity(CALL_BYTES + payloads);
+    serde_json::to_writer(&mut json, call).expect("a call is JSON, and a vector takes any bytes");
+    json
+}
+
 /// The headers of an attempt: what a reply must repeat. Without an item there is no header for it.
-fn attempt_headers(attempt: &AttemptId) -> Vec<(&'static str, String)> {
+fn attempt_headers(attempt: &AttemptId) -> impl Iterator<Item = (&'static str, String)> {
     let AttemptId { instance, step, item, operation, epoch } = attempt;
     let item = item.map(|item| (headers::ITEM, item.to_string()));
-    let before = [(headers::INSTANCE, instance.to_string()), (headers::STEP, step.to_string())];
-    let behind = [(headers::OPERATION, operation.to_string()), (headers::EPOCH, epoch.to_string())];
-    before.into_iter().chain(item).chain(behind).collect()
+    let before = [(headers::INSTANCE, instance.to_string()), (headers::STEP, step.as_str().to_owned())];
+    let behind = [(headers::OPERATION, operation.as_str().to_owned()), (headers::EPOCH, epoch.to_string())];
+    before.into_iter().chain(item).chain(behind)
 }
 
 /// Reads the attempt out of the headers of a command or a reply.
@@ -82,8 +98,8 @@ mod tests {
             headers.into_iter().map(|(name, value)| format!("{name}: {value}")).collect::<Vec<_>>().join("\n")
         };
         let id = "saga-id: 00000000-0000-0000-0000-000000000005\nsaga-step: pay";
-        assert_eq!(text(attempt_headers(&attempt(None))), format!("{id}\nsaga-operation: compensation\nsaga-epoch: 3"));
-        let item = text(attempt_headers(&attempt(Some(ItemIndex(7)))));
+        assert_eq!(text(attempt_headers(&attempt(None)).collect()), format!("{id}\nsaga-operation: compensation\nsaga-epoch: 3"));
+        let item = text(attempt_headers(&attempt(Some(ItemIndex(7)))).collect());
         assert_eq!(item, format!("{id}\nsaga-item: 7\nsaga-operation: compensation\nsaga-epoch: 3"));
     }
 
@@ -112,7 +128,7 @@ mod tests {
             let operation = if undo { Operation::Compensation } else { Operation::Action };
             let (instance, step) = (Uuid::from_u128(instance), step.parse().expect("legal"));
             let attempt = AttemptId { instance, step, item: item.map(ItemIndex), operation, epoch };
-            prop_assert_eq!(attempt_of(&payload(attempt_headers(&attempt))), Ok(attempt));
+            prop_assert_eq!(attempt_of(&payload(attempt_headers(&attempt).collect())), Ok(attempt));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Records of participants that are called through a topic: the command, and the reply of those that can only produce records.
 
-use super::headers::{attempt_of, call_headers, header};
+use super::headers::{attempt_of, call_headers, call_json, header};
 use super::output::output_of;
 use super::word::Word;
 use crate::protocol::Told;
@@ -12,12 +12,14 @@ use sagamq_api::saga::{Call, CallOutcome, Failure, REPLY_TOPIC};
 
 /// The record that calls a participant. Its key is the instance, so that the calls of one instance stay in order.
 pub(super) fn command(call: &Call) -> Payload {
-    let mut own: Headers = call_headers(call).into_iter().collect();
-    own.set(headers::REPLY_TO, REPLY_TOPIC);
-    own.set(headers::REPLY_PARTITION, call.reply_partition.to_string());
-    own.set(CONTENT_TYPE, APPLICATION_JSON);
-    let value = serde_json::to_vec(call).expect("a call is JSON");
-    Payload { key: Some(call.attempt.instance.to_string().into()), value: Some(value.into()), headers: own }
+    let mut all = call_headers(call);
+    all.extend([
+        (headers::REPLY_TO, REPLY_TOPIC.to_owned()),
+        (headers::REPLY_PARTITION, call.reply_partition.to_string()),
+        (CONTENT_TYPE, APPLICATION_JSON.to_owned()),
+    ]);
+    let own: Headers = all.into_iter().collect();
+    Payload { key: Some(call.attempt.instance.to_string().into()), value: Some(call_json(call).into()), headers: own }
 }
 
 /// The record by which a step tells others what it has done, or undone. Its own headers go before those of the definition.

@@ -14,10 +14,11 @@ use super::progress::Progress;
 use super::register::HttpCalls;
 use super::services::{Choice, Chosen};
 use crate::definition::{HttpTarget, RetryPolicy};
-use crate::participant::headers::call_headers;
+use crate::participant::headers::{HEADERS, call_headers, call_json};
 use crate::protocol::codes;
 use core::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::Response;
 use sagamq_api::TraceContext;
 use sagamq_api::headers::{TRACEPARENT, TRACESTATE};
 use sagamq_api::saga::{Call, CallOutcome, Failure, HeldBy, ServiceBound};
@@ -139,7 +140,7 @@ impl HttpParticipants {
             let Some(left) = self.time_left(deadline_ms) else { return };
             let url = format!("{}/{}", chosen.base, call.call);
             let mut sent = Sent { http: self, chosen: &mut chosen, is_open: true };
-            let answer = match self.request(&url, (call, cause), deadline_ms, &ready).timeout(left).send().await {
+            let answer = match self.send(&url, (call, cause), (deadline_ms, left), &ready).await {
                 Ok(response) => {
                     sent.chosen.connected();
                     let address = address_of(response.headers(), call, &ready, |base| self.forbids(base).or_else(|| in_the_clear(base)));
@@ -203,18 +204,26 @@ impl HttpParticipants {
         }
     }
 
-    /// The request. Its body is made here, with a place in hand: what waits for one takes no more memory than its arguments.
-    fn request(
+    /// Sends the request. Its body is made here, with a place in hand: what waits for one takes no more memory than its arguments.
+    fn send(
         &self,
         url: &str,
         (call, cause): (&Call, Option<&TraceContext>),
-        deadline_ms: u64,
+        (deadline_ms, left): (u64, Duration),
         ready: &Ready,
-    ) -> reqwest::RequestBuilder {
+    ) -> impl Future<Output = Result<Response, reqwest::Error>> {
         let call = Call { deadline_ms, ..call.clone() };
-        let body = serde_json::to_vec(&call).expect("a call is JSON");
         let client = ready.client.as_ref().unwrap_or(&self.client);
-        client.post(url).headers(ready.headers.clone()).headers(request_headers(&call, cause)).body(body)
+        let request = client.post(url).timeout(left).body(call_json(&call)).build();
+        let sending = request.map(|mut request| {
+            // The library's own way puts each into a map of its own first.
+            let headers = request.headers_mut();
+            headers.reserve(HEADERS + ready.headers.len());
+            headers.extend(ready.headers.clone());
+            add_headers(headers, &call, cause);
+            client.execute(request)
+        });
+        async move { sending?.await }
     }
 
     /// Waits until then, or until something has changed about services since that version.
@@ -269,16 +278,17 @@ fn secret_unavailable(message: String) -> Failure {
     Failure { code: codes::SECRET_UNAVAILABLE.to_owned(), message }
 }
 
-fn request_headers(call: &Call, cause: Option<&TraceContext>) -> HeaderMap {
-    let mut headers = HeaderMap::new();
+/// Adds the headers of a call, in the place of those that are there under their names.
+fn add_headers(headers: &mut HeaderMap, call: &Call, cause: Option<&TraceContext>) {
     headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static(sagamq_api::headers::APPLICATION_JSON));
     let traceparent = cause.map(|cause| (TRACEPARENT, cause.traceparent()));
     let tracestate = cause.and_then(|cause| Some((TRACESTATE, cause.tracestate()?.to_owned())));
     for (name, value) in call_headers(call).into_iter().chain(traceparent).chain(tracestate) {
         // A business key may hold what a header cannot; the body has it all the same.
-        if let Ok(value) = HeaderValue::from_str(&value) {
+        if value.is_ascii()
+            && let Ok(value) = HeaderValue::try_from(value)
+        {
             headers.insert(HeaderName::from_static(name), value);
         }
     }
-    headers
 }
