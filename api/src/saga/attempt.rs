@@ -11,6 +11,7 @@
 use crate::ids::ItemIndex;
 use crate::names::StepId;
 use core::fmt;
+use core::fmt::Write as _;
 use core::str::FromStr;
 #[cfg(feature = "json-schema")]
 use schemars::JsonSchema;
@@ -18,6 +19,9 @@ use serde::{Deserialize, Serialize};
 #[cfg(feature = "openapi")]
 use utoipa::ToSchema;
 use uuid::Uuid;
+
+/// What the text of a call takes beside its step, at the most but for an item: an id, an operation, and what stands between.
+const KEY_BYTES: usize = 36 + 18 + 2;
 
 /// What is called at a participant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -169,6 +173,16 @@ impl fmt::Display for Place<'_> {
 impl fmt::Display for StepAttempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}#{}", Place(&self.step, self.item), self.operation, self.epoch)
+    }
+}
+
+impl CallId {
+    /// Its text: the idempotency key that participants are given.
+    #[must_use]
+    pub fn to_key(&self) -> String {
+        let mut key = String::with_capacity(KEY_BYTES + self.step.as_str().len());
+        write!(key, "{self}").expect("a string takes everything");
+        key
     }
 }
 

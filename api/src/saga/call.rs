@@ -65,6 +65,7 @@ pub struct CompletedCall {
 /// What a participant is called with: the value of a command record, and the body of a call over HTTP.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(ToSchema))]
+#[serde(from = "CallFields")]
 pub struct Call {
     /// Which attempt of which call this is.
     #[serde(flatten)]
@@ -102,6 +103,55 @@ pub struct Call {
     pub transaction: Option<TransactionContext>,
     /// Where a reply record goes, for participants that can only produce records.
     pub reply_partition: PartitionId,
+}
+
+/// How a call is read: its fields are those of one object. A field that stands for others would be put into a buffer first.
+#[derive(Deserialize)]
+struct CallFields {
+    instance: Uuid,
+    step: StepId,
+    item: Option<ItemIndex>,
+    operation: Operation,
+    epoch: u32,
+    saga: SagaName,
+    version: u32,
+    key: String,
+    call: String,
+    idempotency_key: String,
+    must_succeed: bool,
+    started_at_ms: u64,
+    deadline_ms: u64,
+    timeout_ms: u64,
+    arguments: JsonText,
+    action_output: Option<JsonText>,
+    lock: Option<FencedLock>,
+    transaction: Option<TransactionContext>,
+    reply_partition: PartitionId,
+}
+
+impl From<CallFields> for Call {
+    fn from(fields: CallFields) -> Self {
+        let CallFields { instance, step, item, operation, epoch, saga, version, key, call, idempotency_key, must_succeed, .. } = fields;
+        let CallFields { started_at_ms, deadline_ms, timeout_ms, arguments, action_output, lock, transaction, reply_partition, .. } =
+            fields;
+        Self {
+            attempt: AttemptId { instance, step, item, operation, epoch },
+            saga,
+            version,
+            key,
+            call,
+            idempotency_key,
+            must_succeed,
+            started_at_ms,
+            deadline_ms,
+            timeout_ms,
+            arguments,
+            action_output,
+            lock,
+            transaction,
+            reply_partition,
+        }
+    }
 }
 
 /// Which branch of which transaction a call of a two-phase commit is of. The transaction is the call's instance.

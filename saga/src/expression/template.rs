@@ -14,6 +14,9 @@ use serde_json::Value;
 use std::borrow::Cow;
 use std::sync::Arc;
 
+/// What most values take.
+const RENDERED_BYTES: usize = 128;
+
 /// A JSON tree with expressions. A string that is one `${ expression }` and nothing else becomes its value, of whatever type; a
 /// string with text around it becomes text; all else stands for itself. Compiled once; a copy costs one reference.
 #[derive(Clone, Debug)]
@@ -251,7 +254,7 @@ impl Template {
     /// # Errors
     /// As [`Template::render`], for what is known.
     pub fn render_known(&self, scope: &Scope<'_>, is_known: &dyn Fn(&Reference) -> bool) -> Result<JsonText, RenderError> {
-        let mut text = Rendered(String::new());
+        let mut text = Rendered(String::with_capacity(RENDERED_BYTES));
         let sight = Sight { scope, is_known };
         metered(|| self.write(&sight, &mut text))?;
         let too_deep = |levels| RenderError::TooDeep { levels };

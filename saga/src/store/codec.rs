@@ -12,6 +12,9 @@ const FORMAT: u8 = EVENT_FORMAT;
 /// What most events take.
 const EVENT_BYTES: usize = 256;
 
+/// What most summaries take.
+const SUMMARY_BYTES: usize = 384;
+
 /// Stored bytes that cannot be understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CodecError {
@@ -56,7 +59,9 @@ pub(super) fn decode_event(bytes: &[u8]) -> Result<RecordedEvent, CodecError> {
 }
 
 pub(super) fn encode_summary(protocol: Protocol, summary: &SagaSummary) -> Vec<u8> {
-    to_json(vec![FORMAT, protocol as u8], summary)
+    let mut bytes = Vec::with_capacity(SUMMARY_BYTES);
+    bytes.extend([FORMAT, protocol as u8]);
+    to_json(bytes, summary)
 }
 
 /// Reads the summary of an instance of a protocol that this version has.

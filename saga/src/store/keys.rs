@@ -350,7 +350,8 @@ fn code_bytes(code: &str) -> [u8; 2] {
 }
 
 fn join(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
-    let mut key = vec![tag];
+    let mut key = Vec::with_capacity(1 + parts.iter().map(|part| part.len()).sum::<usize>());
+    key.push(tag);
     for part in parts {
         key.extend_from_slice(part);
     }

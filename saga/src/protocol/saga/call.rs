@@ -72,7 +72,7 @@ pub(super) fn call_command(definition: &Definition, state: &InstanceState, place
         version: head.version,
         key: head.key.clone(),
         call: called.name.clone(),
-        idempotency_key: attempt.call().to_string(),
+        idempotency_key: attempt.call().to_key(),
         attempt,
         must_succeed: operation == Operation::Compensation
             || (!step.optional && (step.kind == StepKind::Retriable || state.is_past_pivot())),

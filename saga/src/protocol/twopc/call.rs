@@ -81,7 +81,7 @@ fn command(
         version: head.version,
         key: head.key.clone(),
         call: name,
-        idempotency_key: attempt.call().to_string(),
+        idempotency_key: attempt.call().to_key(),
         must_succeed: matches!(attempt.operation, Operation::Commit | Operation::Rollback),
         attempt,
         started_at_ms: head.started_at_ms,
