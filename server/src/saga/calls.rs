@@ -5,15 +5,26 @@ use crate::web::access::{Acting, Caller};
 use crate::web::extract::JsonBody;
 use crate::web::idempotency_key::IdempotencyKey;
 use crate::web::problem::ApiError;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use axum::{Json, Router};
 use sagamq_api::Problem;
 use sagamq_api::access::Resource;
+use sagamq_api::headers::APPLICATION_JSON;
 use sagamq_api::limits::{BODY_BYTES_MAX, RECEIPTS_MAX};
 use sagamq_api::routes::{SAGA_CALLS, routed};
 use sagamq_api::saga::{CallResult, CompleteCall, CompleteCalls, CompletedCall, CompletedCalls, Completion, NextCall, WORKER_GROUP};
 use sagamq_saga::orchestrator::{CallError, Completed, Orchestrator};
+
+/// What surrounds the results and calls of an answer, about.
+const ANSWER_BYTES: usize = 128;
+
+/// What a result takes in an answer, about.
+const RESULT_BYTES: usize = 64;
+
+/// What a call takes in an answer beside its text, about.
+const NEXT_BYTES: usize = 256;
 
 pub(super) fn routes() -> Router<Orchestrator> {
     Router::new().route(&routed(SAGA_CALLS, "complete"), post(complete))
@@ -72,18 +83,27 @@ async fn limited(orchestrator: &Orchestrator, caller: &Caller, calls: CompleteCa
     }
     if found.is_empty() && next.is_none() && !missing.is_empty() {
         let calls = missing.into_iter().map(|(_, error)| CallResult::Problem(Box::new(error.into_problem()))).collect();
-        return Ok(Json(CompletedCalls { calls, next: Vec::new(), next_problem: None }).into_response());
+        return Ok(answer(&CompletedCalls { calls, next: Vec::new(), next_problem: None }));
     }
     let mut completed = completed(orchestrator, CompleteCalls { calls: found, next }, key).await?;
     // By their places, the lowest first: each goes where it was.
     for (index, error) in missing {
         completed.calls.insert(index, CallResult::Problem(Box::new(error.into_problem())));
     }
-    Ok(Json(completed).into_response())
+    Ok(answer(&completed))
 }
 
 async fn many(orchestrator: &Orchestrator, calls: CompleteCalls, key: Option<String>) -> Result<Response, ApiError> {
-    Ok(Json(completed(orchestrator, calls, key).await?).into_response())
+    Ok(answer(&completed(orchestrator, calls, key).await?))
+}
+
+/// The answer, written into a buffer that it fits.
+fn answer(completed: &CompletedCalls) -> Response {
+    let CompletedCalls { calls, next, .. } = completed;
+    let room = ANSWER_BYTES + calls.len() * RESULT_BYTES + next.iter().map(|next| NEXT_BYTES + next.call.len()).sum::<usize>();
+    let mut out = Vec::with_capacity(room);
+    serde_json::to_writer(&mut out, completed).expect("an answer has text keys only, and a vector takes any bytes");
+    ([(CONTENT_TYPE, APPLICATION_JSON)], out).into_response()
 }
 
 async fn completed(orchestrator: &Orchestrator, calls: CompleteCalls, key: Option<String>) -> Result<CompletedCalls, ApiError> {
