@@ -19,6 +19,7 @@ use sagamq_api::topic::ProduceResponse;
 use sagamq_api::{PartitionId, Problem, TopicName, routes};
 use sagamq_broker::log::batch::StoredRecord;
 use sagamq_broker::{Broker, Held, NewRecord, Received, Records};
+use std::borrow::Cow;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -80,7 +81,7 @@ fn record_of(event: CloudEvent) -> NewRecord {
 
 /// Whether a client names a list of events before the other forms of leased records.
 pub(super) fn are_wanted(headers: &HeaderMap) -> bool {
-    let known = |of: &String| [APPLICATION_EVENTS, APPLICATION_DELIVERIES, APPLICATION_JSON, "*/*", "application/*"].contains(&of.as_str());
+    let known = |of: &Cow<'_, str>| [APPLICATION_EVENTS, APPLICATION_DELIVERIES, APPLICATION_JSON, "*/*", "application/*"].contains(&&**of);
     accepted(headers).find(known).is_some_and(|first| first == APPLICATION_EVENTS)
 }
 

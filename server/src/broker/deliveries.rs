@@ -10,13 +10,14 @@ use sagamq_api::queue::write_head;
 use sagamq_api::record::write;
 use sagamq_broker::log::batch::{Batch, OFFSETS_MAX, frame};
 use sagamq_broker::{Delivered, Held, Received};
+use std::borrow::Cow;
 
 /// What a record takes in an answer beside its receipt and its payload, about.
 const RECORD_BYTES: usize = 128;
 
 /// Whether a client names this form before JSON.
 pub(super) fn is_wanted(headers: &HeaderMap) -> bool {
-    let known = |of: &String| of == APPLICATION_DELIVERIES || of == APPLICATION_JSON || of == "*/*" || of == "application/*";
+    let known = |of: &Cow<'_, str>| [APPLICATION_DELIVERIES, APPLICATION_JSON, "*/*", "application/*"].contains(&&**of);
     accepted(headers).find(known).is_some_and(|first| first == APPLICATION_DELIVERIES)
 }
 

@@ -174,7 +174,7 @@ enum Wanted {
 
 /// The first media type that a client names and that there is; JSON if there is none.
 fn wanted(headers: &HeaderMap) -> Wanted {
-    let mut known = accepted(headers).filter_map(|media_type| match media_type.as_str() {
+    let mut known = accepted(headers).filter_map(|media_type| match &*media_type {
         APPLICATION_BATCH => Some(Wanted::Batches),
         TEXT_EVENT_STREAM => Some(Wanted::Events),
         APPLICATION_EVENTS => Some(Wanted::CloudEvents),

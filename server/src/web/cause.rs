@@ -2,11 +2,13 @@
 //!
 //! A request brings it in `traceparent` and `tracestate`. Where the server makes spans, the request is one of them, and that one counts.
 
+use crate::web::names;
 use axum::extract::{FromRequestParts, Request};
-use axum::http::HeaderMap;
+use axum::http::header::GetAll;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue};
 use core::convert::Infallible;
-use sagamq_api::headers::{TRACEPARENT, TRACESTATE, cloud_event};
+use sagamq_api::headers::cloud_event;
 use sagamq_api::{TraceContext, routes};
 use sagamq_broker::spans::{Begun, Span, SpanKind, Tracer, Value};
 use std::borrow::Cow;
@@ -67,17 +69,17 @@ pub(super) fn trace(
 
 /// What the headers say: of the request itself, or else of the event that is in them.
 fn brought(route: &str, headers: &HeaderMap) -> Option<TraceContext> {
-    if route == routes::EVENTS && !headers.contains_key(TRACEPARENT) {
-        return said(headers, cloud_event::CE_TRACEPARENT, cloud_event::CE_TRACESTATE);
+    if route == routes::EVENTS && !headers.contains_key(&names::TRACEPARENT) {
+        return said(headers.get_all(cloud_event::CE_TRACEPARENT), headers.get_all(cloud_event::CE_TRACESTATE));
     }
-    said(headers, TRACEPARENT, TRACESTATE)
+    said(headers.get_all(&names::TRACEPARENT), headers.get_all(&names::TRACESTATE))
 }
 
 /// Of two `traceparent` nobody knows which is meant; of more `tracestate` each is a part.
-fn said(headers: &HeaderMap, traceparent: &str, tracestate: &str) -> Option<TraceContext> {
-    let mut parents = headers.get_all(traceparent).iter();
+fn said(parents: GetAll<'_, HeaderValue>, states: GetAll<'_, HeaderValue>) -> Option<TraceContext> {
+    let mut parents = parents.iter();
     let (parent, None) = (parents.next()?, parents.next()) else { return None };
-    let states: Vec<&str> = headers.get_all(tracestate).iter().filter_map(|state| state.to_str().ok()).collect();
+    let states: Vec<&str> = states.iter().filter_map(|state| state.to_str().ok()).collect();
     TraceContext::parse(parent.to_str().ok()?, (!states.is_empty()).then(|| states.join(",")).as_deref()).ok()
 }
 
@@ -124,7 +126,8 @@ impl Traced {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::http::{HeaderName, HeaderValue};
+    use axum::http::HeaderName;
+    use sagamq_api::headers::{TRACEPARENT, TRACESTATE};
     use sagamq_api::routes;
 
     #[test]

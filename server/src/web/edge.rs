@@ -9,9 +9,10 @@ use crate::web::cause::{Cause, Traced, trace};
 use crate::web::config::HttpConfig;
 use crate::web::cors;
 use crate::web::guard::Guard;
-use crate::web::gzip::{Zipped, may_answer, zipping};
+use crate::web::gzip::{may_answer, zipping};
 use crate::web::lease::InLease;
 use crate::web::metrics::{HttpMetrics, RouteMetrics};
+use crate::web::names;
 use crate::web::pass::{Proofs, is_of_nodes};
 use crate::web::problem::{ApiError, of_panic, with_request_id};
 use crate::web::quota::{Meter, Quota};
@@ -30,14 +31,13 @@ use core::pin::Pin;
 use core::task::{Context, Poll};
 use futures_util::future::Either;
 use futures_util::{FutureExt as _, TryFutureExt as _};
-use sagamq_api::headers::{NODE_REFUSED, PASSED_ON, REQUEST_ID};
+use sagamq_api::headers::{NODE_REFUSED, PASSED_ON};
 use sagamq_api::{ErrorCode, routes};
 use sagamq_broker::spans::Tracer;
 use sagamq_cluster::node::Lease;
 use std::sync::Arc;
 use std::time::Instant;
 use tower::{Layer, Service};
-use tower_http::compression::Compression;
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
 
@@ -85,8 +85,6 @@ struct EdgeLayer(Arc<Shared>);
 #[derive(Clone)]
 struct Edge<S> {
     route: S,
-    /// The same for clients that take compressed answers.
-    zipping: Compression<S, Zipped>,
     shared: Arc<Shared>,
 }
 
@@ -152,13 +150,13 @@ impl<S: Clone> Layer<S> for EdgeLayer {
     type Service = Edge<S>;
 
     fn layer(&self, route: S) -> Edge<S> {
-        Edge { zipping: zipping(route.clone()), route, shared: Arc::clone(&self.0) }
+        Edge { route, shared: Arc::clone(&self.0) }
     }
 }
 
 impl<S> Service<Request> for Edge<S>
 where
-    S: Service<Request, Response = Response, Error = Infallible>,
+    S: Service<Request, Response = Response, Error = Infallible> + Clone,
     S::Future: Send + 'static,
 {
     type Response = Response;
@@ -189,7 +187,7 @@ where
             let ticket = Ticket::new(&self.shared.admission, meter);
             request.extensions_mut().insert(ticket.clone());
             let answer = if may_answer(request.headers()) {
-                Either::Left(self.zipping.call(request).map_ok(|response| response.map(Body::new)))
+                Either::Left(zipping(self.route.clone()).call(request).map_ok(|response| response.map(Body::new)))
             } else {
                 Either::Right(self.route.call(request))
             };
@@ -223,7 +221,7 @@ where
             if let Some(code) = refused {
                 response.headers_mut().insert(HeaderName::from_static(NODE_REFUSED), HeaderValue::from_static(code.as_str()));
             }
-            response.headers_mut().insert(HeaderName::from_static(REQUEST_ID), id);
+            response.headers_mut().insert(&names::REQUEST_ID, id);
             if response.status() == StatusCode::UNAUTHORIZED {
                 response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"sagamq\""));
             }
@@ -271,7 +269,7 @@ fn observe(shared: &Shared, request: &mut Request) -> (HeaderValue, Observed) {
     let id = shared.ids.of(request.headers());
     if shared.proofs.is_some() {
         // So it has the same one wherever it is passed on to.
-        request.headers_mut().insert(HeaderName::from_static(REQUEST_ID), id.clone());
+        request.headers_mut().insert(&names::REQUEST_ID, id.clone());
     }
     let method = method_label(request.method());
     let route = request.extensions().get::<MatchedPath>().map_or(NO_ROUTE, MatchedPath::as_str);

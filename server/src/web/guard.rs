@@ -9,15 +9,13 @@
 //! - **A body needs its content type** ([`super::extract`]), which no page can send without asking first.
 
 use crate::web::config::HttpConfig;
+use crate::web::names;
 use crate::web::problem::ApiError;
 use axum::http::header::{HOST, ORIGIN};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, Method, Uri};
 use core::net::IpAddr;
 use sagamq_api::{ErrorCode, routes};
-
-/// Whether a page of the same origin, of the same site or of another one makes the request; sent by browsers only.
-const SEC_FETCH_SITE: &str = "sec-fetch-site";
 
 /// Who may ask.
 #[derive(Debug)]
@@ -53,7 +51,7 @@ impl Guard {
         let mut origins = headers.get_all(ORIGIN).iter().map(text).peekable();
         let is_page_elsewhere = origins.peek().is_none()
             && !method.is_safe()
-            && headers.get(SEC_FETCH_SITE).is_some_and(|site| !matches!(site.as_bytes(), b"same-origin" | b"none"));
+            && headers.get(&names::SEC_FETCH_SITE).is_some_and(|site| !matches!(site.as_bytes(), b"same-origin" | b"none"));
         let foreign = origins.find(|origin| !self.is_listed(origin) && !named().any(|host| is_same(origin, host)));
         if let Some(origin) = foreign.or(is_page_elsewhere.then_some("another site")) {
             let detail = format!(
@@ -200,7 +198,7 @@ mod tests {
             ("same-origin", Method::POST, false),
             ("cross-site", Method::GET, false),
         ] {
-            assert_eq!(checked(&local(), &method, &[own, (SEC_FETCH_SITE, site)]).is_some(), refused, "{site}");
+            assert_eq!(checked(&local(), &method, &[own, ("sec-fetch-site", site)]).is_some(), refused, "{site}");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The idempotency key in the header of a request.
 
+use crate::web::names;
 use crate::web::problem::ApiError;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -13,7 +14,7 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        let mut keys = parts.headers.get_all(IDEMPOTENCY_KEY).iter();
+        let mut keys = parts.headers.get_all(&names::IDEMPOTENCY_KEY).iter();
         let Some(key) = keys.next() else { return Ok(Self(None)) };
         if keys.next().is_some() {
             // Two would make it unclear which one a retry has to repeat.

@@ -15,6 +15,7 @@ mod gzip;
 pub(crate) mod idempotency_key;
 mod lease;
 pub(crate) mod metrics;
+mod names;
 mod objects;
 pub(crate) mod openapi;
 mod pass;

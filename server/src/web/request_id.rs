@@ -1,7 +1,7 @@
 //! Ids of requests: what a client calls its request, or a name that no other one has.
 
+use crate::web::names;
 use axum::http::{HeaderMap, HeaderValue};
-use sagamq_api::headers::REQUEST_ID;
 use std::sync::atomic::{AtomicU64, Ordering};
 use uuid::{Builder, Uuid};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
@@ -31,7 +31,7 @@ impl RequestIds {
             let bytes = id.as_bytes();
             (1..=REQUEST_ID_BYTES_MAX).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic)
         };
-        headers.get(REQUEST_ID).filter(is_usable).cloned().unwrap_or_else(|| self.make())
+        headers.get(&names::REQUEST_ID).filter(is_usable).cloned().unwrap_or_else(|| self.make())
     }
 
     fn make(&self) -> HeaderValue {

@@ -8,6 +8,7 @@ use axum::http::HeaderMap;
 use axum::http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE};
 use sagamq_api::ErrorCode;
 use sagamq_api::headers::APPLICATION_BATCH;
+use std::borrow::Cow;
 
 /// Refuses a body that does not say that it is of this type, or that is encoded in another way. No body needs no type: a page in a browser
 /// cannot send a request without its origin.
@@ -40,14 +41,15 @@ pub(super) fn require_type(request: &Request, wanted: &str, is_wanted: fn(&str) 
 }
 
 /// The media types that a client names, in its order.
-pub(crate) fn accepted(headers: &HeaderMap) -> impl Iterator<Item = String> {
+pub(crate) fn accepted(headers: &HeaderMap) -> impl Iterator<Item = Cow<'_, str>> {
     let named = headers.get_all(ACCEPT).iter().filter_map(|accept| accept.to_str().ok());
     named.flat_map(|accept| accept.split(',')).map(essence)
 }
 
-/// A media type without its parameters.
-pub(super) fn essence(media_type: &str) -> String {
-    media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+/// A media type without its parameters, in small letters, as nearly every client writes it.
+pub(super) fn essence(media_type: &str) -> Cow<'_, str> {
+    let essence = media_type.split(';').next().unwrap_or_default().trim();
+    if essence.bytes().any(|byte| byte.is_ascii_uppercase()) { essence.to_ascii_lowercase().into() } else { essence.into() }
 }
 
 pub(super) fn is_batch(essence: &str) -> bool {
