@@ -70,13 +70,13 @@ pub(super) fn trace(
 /// What the headers say: of the request itself, or else of the event that is in them.
 fn brought(route: &str, headers: &HeaderMap) -> Option<TraceContext> {
     if route == routes::EVENTS && !headers.contains_key(&names::TRACEPARENT) {
-        return said(headers.get_all(cloud_event::CE_TRACEPARENT), headers.get_all(cloud_event::CE_TRACESTATE));
+        return said(&headers.get_all(cloud_event::CE_TRACEPARENT), &headers.get_all(cloud_event::CE_TRACESTATE));
     }
-    said(headers.get_all(&names::TRACEPARENT), headers.get_all(&names::TRACESTATE))
+    said(&headers.get_all(&names::TRACEPARENT), &headers.get_all(&names::TRACESTATE))
 }
 
 /// Of two `traceparent` nobody knows which is meant; of more `tracestate` each is a part.
-fn said(parents: GetAll<'_, HeaderValue>, states: GetAll<'_, HeaderValue>) -> Option<TraceContext> {
+fn said(parents: &GetAll<'_, HeaderValue>, states: &GetAll<'_, HeaderValue>) -> Option<TraceContext> {
     let mut parents = parents.iter();
     let (parent, None) = (parents.next()?, parents.next()) else { return None };
     let states: Vec<&str> = states.iter().filter_map(|state| state.to_str().ok()).collect();
