@@ -13,6 +13,7 @@ use crate::log::{MemoryShare, ReadError, ReadMemoryFull};
 use crate::shard::queues::request::{QueueError, QueueOp, ReadOutcome};
 use crate::topic::{Group, Topic};
 use core::pin::pin;
+use core::task::Poll;
 use core::time::Duration;
 use futures_util::future::{join_all, try_join_all};
 use futures_util::poll;
@@ -58,6 +59,19 @@ pub struct Received {
     pub deliveries: Vec<Delivered>,
     /// Why there are none, if there are none.
     pub empty_reason: Option<EmptyReason>,
+}
+
+/// Awaits the answers of the shards. While the disk has its turn, something else is made; nothing if they are there at once.
+async fn meanwhile<T, R>(answers: impl Future<Output = T>, make: impl FnOnce() -> R) -> (T, Option<R>) {
+    let mut answers = pin!(answers);
+    // On a busy machine the shards may have answered before this task has got any further, and an answer is given once.
+    if let Poll::Ready(answers) = poll!(answers.as_mut()) {
+        return (answers, None);
+    }
+    // The shards are asked. They have their turn first.
+    tokio::task::yield_now().await;
+    let made = make();
+    (answers.await, Some(made))
 }
 
 impl Broker {
@@ -169,15 +183,12 @@ impl Broker {
             leases.push(async move { (partition, self.0.queue(of, lease).await) });
         }
         let mut received = Received { deliveries, empty_reason: None };
-        let mut leases = pin!(join_all(leases));
-        let mut expected = None;
-        if terms.auto_ack && poll!(leases.as_mut()).is_pending() {
-            // The shards are asked. They have their turn first, and while the disk has its own, the answer is made.
-            tokio::task::yield_now().await;
-            expected = Some(make(&received));
-        }
+        let (answers, expected) = match terms.auto_ack {
+            true => meanwhile(join_all(leases), || make(&received)).await,
+            false => (join_all(leases).await, None),
+        };
         let mut leased = Vec::with_capacity(received.deliveries.len());
-        for (partition, result) in leases.await {
+        for (partition, result) in answers {
             match result {
                 Ok(of_partition) => leased.extend(of_partition.into_iter().map(|lease| (partition, lease))),
                 Err(reason) => error = Some(reason.into()),
@@ -223,5 +234,21 @@ impl Broker {
             EmptyReason::Held => 10,
         };
         Ok(reasons.map(|reasons| reasons.into_iter().max_by_key(weight).unwrap_or(EmptyReason::CaughtUp)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Those of a receive with `auto_ack` are settled by then: who loses them has lost the records.
+    #[tokio::test]
+    async fn answers_that_are_there_at_once_are_not_lost() {
+        assert_eq!(meanwhile(core::future::ready(7), || "made").await, (7, None));
+        let late = async {
+            tokio::task::yield_now().await;
+            7
+        };
+        assert_eq!(meanwhile(late, || "made").await, (7, Some("made")));
     }
 }
