@@ -128,8 +128,9 @@ impl Dispatcher {
         }
     }
 
-    /// The commit is not taken: its commands are open as before.
+    /// The commit is not taken: its commands are open as before, and calls that were not sent yet are made.
     pub(crate) fn take_back(&mut self, staged: Dispatch) {
+        staged.ended.iter().for_each(|attempt| self.http.restore(attempt));
         for (attempt, topic, offset) in staged.settled {
             self.commands.insert(attempt, &topic, offset);
         }
@@ -162,7 +163,7 @@ impl Dispatcher {
     }
 
     /// A call in progress that an earlier process decided. A record is in its topic still; over HTTP it may have been sent, so the participant
-    /// is asked once more, with the same key and epoch, in a time of its own.
+    /// is asked once more, with the same key and epoch, in a time of its own that begins then.
     pub(crate) fn resume(&self, call: CallCommand, causes: &Causes<'_>) {
         if let Target::Http(target) = &call.target {
             let (target, cause) = (target.clone(), causes.attempt(&call.call.attempt));
@@ -228,6 +229,7 @@ mod tests {
     use sagamq_api::{JsonText, PartitionId};
     use sagamq_broker::env::{ManualClock, Random};
     use std::sync::Arc;
+    use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
     use tokio_util::sync::CancellationToken;
     use tokio_util::task::TaskTracker;
     use uuid::Uuid;
@@ -261,16 +263,49 @@ mod tests {
         }
     }
 
+    /// The ways of a lane without commands, what its calls tell, and their tasks.
+    fn lane(hold: Hold) -> (Dispatcher, UnboundedReceiver<Input>, TaskTracker) {
+        let (config, clock) = (OrchestratorConfig::default(), Arc::new(ManualClock::at(1)));
+        let http = HttpParticipants::new(&config, Services::new(Duration::ZERO), clock, Random::from_seed(1)).expect("a client");
+        let (told, heard) = unbounded_channel();
+        let report = Arc::new(move |_: Uuid, input: Input| -> BoxFuture<'static, ()> {
+            // A test that ends hears no more.
+            let _ = told.send(input);
+            Box::pin(core::future::ready(()))
+        });
+        let tasks = TaskTracker::new();
+        (
+            Dispatcher::new(OpenCommands::default(), HttpCaller::new(http, report, hold, tasks.clone(), CancellationToken::new())),
+            heard,
+            tasks,
+        )
+    }
+
+    /// As when a worker receives the other call that the decision was about: nothing of the decision happens.
+    #[tokio::test]
+    async fn a_call_over_http_that_was_taken_back_with_a_decision_that_is_dropped_is_made() {
+        let hold = Hold::new(true);
+        let (mut dispatcher, mut heard, _tasks) = lane(hold.clone());
+        let attempt =
+            AttemptId { instance: Uuid::nil(), step: "a".parse().expect("legal"), item: None, operation: Operation::Action, epoch: 1 };
+        // Nobody listens there, so whoever calls is told so.
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket.bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+        let base = format!("http://{}", socket.local_addr().expect("bound"));
+        let target = HttpTarget::Worker { service: "s".to_owned(), base, is_foreign: false };
+        dispatcher.http.begin(dispatcher.http.enter(target, call(attempt.clone()), None, false));
+        assert!(dispatcher.http.withdraw(&attempt), "it was not sent");
+        hold.release();
+        dispatcher.take_back(Dispatch { ended: vec![attempt.clone()], ..Dispatch::default() });
+        let told = tokio::time::timeout(Duration::from_secs(20), heard.recv()).await.expect("it is called");
+        assert!(matches!(told, Some(Input::NotSent { .. })), "{told:?}");
+    }
+
     /// A call that waits for its turn when its instance is set aside must not be made afterwards.
     #[tokio::test]
     async fn the_calls_over_http_of_an_instance_that_is_set_aside_are_over() {
-        let (config, clock) = (OrchestratorConfig::default(), Arc::new(ManualClock::at(1)));
-        let http = HttpParticipants::new(&config, Services::new(Duration::ZERO), clock, Random::from_seed(1)).expect("a client");
-        let report = Arc::new(|_: Uuid, _: Input| -> BoxFuture<'static, ()> { Box::pin(core::future::ready(())) });
-        let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
         // Held back, so that it is not sent.
-        let caller = HttpCaller::new(http, report, Hold::new(true), tasks.clone(), shutdown);
-        let mut dispatcher = Dispatcher::new(OpenCommands::default(), caller);
+        let (mut dispatcher, _heard, tasks) = lane(Hold::new(true));
         let attempt = |step: &str| AttemptId {
             instance: Uuid::nil(),
             step: step.parse().expect("legal"),

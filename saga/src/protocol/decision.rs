@@ -45,7 +45,7 @@ pub enum Input {
         attempt: AttemptId,
         /// What went wrong.
         failure: Failure,
-        /// Whether it is certain that it was never sent, though it was told that it had been, or might be: a connection was being tried then.
+        /// Whether it is certain that it was not sent when it was told that it had been, or might be: a connection was being tried then.
         was_never_sent: bool,
     },
     /// Time has passed.
@@ -149,6 +149,8 @@ pub enum HandOut {
     Never,
     /// At this time, in milliseconds since 1970.
     At(u64),
+    /// It may have been, before the server was started, and is handed out once more when its turn comes: until then it waits in its queue.
+    Again,
     /// It may have been; nobody knows when.
     Unknown,
 }

@@ -23,5 +23,6 @@ mod shown;
 mod signals;
 mod sub_sagas;
 mod transactions;
+mod turns;
 mod twopc;
 mod verbs;

@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::routing::post;
 use axum::{Json, Router};
 use core::time::Duration;
-use sagamq_api::saga::{Call, SagaQuery, SagaState, ServiceBound, WaitCode, Waits};
+use sagamq_api::saga::{Call, Operation, SagaQuery, SagaState, ServiceBound, WaitCode, Waits};
 use sagamq_api::service::{BreakerState, EndpointState, PutService, SERVICE_DEFINITIONS_MAX, ServiceDescription, ServiceTls};
 use sagamq_api::{SecretName, ServiceName};
 use sagamq_broker::env::{Clock, ManualClock, SystemClock};
@@ -20,29 +20,29 @@ use uuid::Uuid;
 
 /// An endpoint of a service, which keeps the business keys and steps of its calls.
 #[derive(Clone, Debug)]
-struct Endpoint {
+pub(crate) struct Endpoint {
     calls: Arc<Mutex<Vec<String>>>,
     /// What a call needs to be answered.
-    answers: Arc<Semaphore>,
+    pub(crate) answers: Arc<Semaphore>,
 }
 
 impl Endpoint {
     /// One that answers at once.
-    fn quick() -> Self {
+    pub(crate) fn quick() -> Self {
         Self { calls: Arc::default(), answers: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)) }
     }
 
     /// One that answers when it is let.
-    fn held() -> Self {
+    pub(crate) fn held() -> Self {
         Self { calls: Arc::default(), answers: Arc::new(Semaphore::new(0)) }
     }
 
     /// Serves at a free port.
-    async fn serve(&self) -> String {
+    pub(crate) async fn serve(&self) -> String {
         self.serve_at("127.0.0.1:0", CancellationToken::new()).await
     }
 
-    async fn serve_at(&self, address: &str, gone: CancellationToken) -> String {
+    pub(crate) async fn serve_at(&self, address: &str, gone: CancellationToken) -> String {
         let listener = tokio::net::TcpListener::bind(address).await.expect("a free port");
         let address = listener.local_addr().expect("it has one");
         let router = Router::new().route("/{call}", post(answer)).with_state(self.clone());
@@ -51,19 +51,20 @@ impl Endpoint {
         format!("http://{address}")
     }
 
-    fn calls(&self) -> Vec<String> {
+    pub(crate) fn calls(&self) -> Vec<String> {
         self.calls.lock().expect("no panic").clone()
     }
 }
 
 async fn answer(State(endpoint): State<Endpoint>, Json(call): Json<Call>) -> Json<Value> {
-    endpoint.calls.lock().expect("no panic").push(format!("{}/{}", call.key, call.attempt.step));
+    let undone = if call.attempt.operation == Operation::Compensation { "/undone" } else { "" };
+    endpoint.calls.lock().expect("no panic").push(format!("{}/{}{undone}", call.key, call.attempt.step));
     endpoint.answers.acquire().await.expect("the test does not close it").forget();
     Json(json!({ "by": call.call }))
 }
 
 /// A base URL at which nobody listens, unless an endpoint of the test does later.
-fn nowhere() -> String {
+pub(crate) fn nowhere() -> String {
     /// Bound, so that nobody else gets their ports, and not listening.
     static HELD: Mutex<Vec<TcpSocket>> = Mutex::new(Vec::new());
     let socket = TcpSocket::new_v4().expect("a socket");
@@ -75,7 +76,7 @@ fn nowhere() -> String {
 }
 
 /// Two steps at a service, with this after its name.
-fn definition(service: &str) -> String {
+pub(crate) fn definition(service: &str) -> String {
     format!(
         "saga: shop\nversion: 1\nkey: ${{ input.order }}\ntimeout: 30d\n\
          defaults: {{ timeout: 30s, retry: {{ initial: 5ms, factor: 2, max: 20ms, attempts: 1 }} }}\n\
@@ -95,25 +96,25 @@ async fn open_at(definition: &str, clock: Arc<dyn Clock>) -> Node {
     node
 }
 
-fn stock() -> ServiceName {
+pub(crate) fn stock() -> ServiceName {
     "stock".parse().expect("legal")
 }
 
-fn at(endpoints: &[&str]) -> PutService {
+pub(crate) fn at(endpoints: &[&str]) -> PutService {
     PutService { endpoints: endpoints.iter().map(|&url| url.to_owned()).collect(), ..PutService::default() }
 }
 
 impl Node {
-    async fn put(&self, service: PutService) -> ServiceDescription {
+    pub(crate) async fn put(&self, service: PutService) -> ServiceDescription {
         self.sagas.put_service(stock(), service).await.expect("put")
     }
 
-    async fn buy(&self, order: &str) -> Uuid {
+    pub(crate) async fn buy(&self, order: &str) -> Uuid {
         self.start("shop", json!({ "order": order })).await.expect("started").id
     }
 
     /// The order is sold, without a second attempt at anything.
-    async fn sold(&self, id: Uuid) {
+    pub(crate) async fn sold(&self, id: Uuid) {
         let saga = self.at_rest(id).await;
         assert_eq!(saga.summary.state, SagaState::Completed, "{saga:?}");
         assert!(saga.steps.iter().all(|step| step.attempts == 1), "{saga:?}");
@@ -136,12 +137,12 @@ impl Node {
     }
 
     /// Waits until the service is as wanted.
-    async fn service_until(&self, wanted: impl Fn(&ServiceDescription) -> bool) -> ServiceDescription {
+    pub(crate) async fn service_until(&self, wanted: impl Fn(&ServiceDescription) -> bool) -> ServiceDescription {
         until(|| self.sagas.service(&stock()).ok().filter(&wanted), || format!("{:?}", self.sagas.service(&stock()))).await
     }
 }
 
-async fn until<T>(mut found: impl FnMut() -> Option<T>, what: impl Fn() -> String) -> T {
+pub(crate) async fn until<T>(mut found: impl FnMut() -> Option<T>, what: impl Fn() -> String) -> T {
     let wait = async {
         loop {
             if let Some(found) = found() {

@@ -49,9 +49,9 @@ impl HttpCaller {
         target: HttpTarget,
         command: CallCommand,
         cause: Option<TraceContext>,
-        is_in_doubt: bool,
+        may_be_sent: bool,
     ) -> Entered {
-        let over = self.calls.enter(command.call.attempt.clone(), is_in_doubt, self.http.now_ms());
+        let over = self.calls.enter(command.call.attempt.clone(), may_be_sent);
         Entered { target, command, cause, over }
     }
 
@@ -71,9 +71,7 @@ impl HttpCaller {
                 )
             };
             let perform = async {
-                if hold.released().await {
-                    calls.ask_anew(&call.attempt, http.now_ms());
-                }
+                hold.released().await;
                 http.perform(&target, (&call, cause.as_ref()), &retry, &calls, tell).await;
             };
             tokio::select! {
@@ -87,6 +85,11 @@ impl HttpCaller {
     /// Takes a call back that was not sent. `false`: it may be on its way.
     pub(in crate::participant) fn withdraw(&self, attempt: &AttemptId) -> bool {
         self.calls.withdraw(attempt)
+    }
+
+    /// What took a call back did not come about: it is made after all.
+    pub(in crate::participant) fn restore(&self, attempt: &AttemptId) {
+        self.calls.restore(attempt);
     }
 
     /// The attempt is over: its task ends.

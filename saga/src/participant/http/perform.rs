@@ -135,11 +135,16 @@ impl HttpParticipants {
                     continue;
                 }
             };
-            let Some(sent_ms) = calls.begin(attempt, self.now_ms()) else { return };
+            let Some(sent_ms) = calls.begin(attempt, self.now_ms()) else {
+                drop((place, chosen));
+                // It is over, unless the decision that took it back does not come about.
+                calls.restored(attempt).await;
+                continue;
+            };
             let deadline_ms = sent_ms.saturating_add(call.timeout_ms);
             let Some(left) = self.time_left(deadline_ms) else { return };
             let url = format!("{}/{}", chosen.base, call.call);
-            let mut sent = Sent { http: self, chosen: &mut chosen, is_open: true };
+            let mut sent = Sent { http: self, chosen: &mut chosen, due_ms: due_ms(call, deadline_ms), is_open: true };
             let answer = match self.send(&url, (call, cause), (deadline_ms, left), &ready).await {
                 Ok(response) => {
                     sent.chosen.connected();
@@ -235,19 +240,28 @@ impl HttpParticipants {
     }
 }
 
-/// A call that is on its way. Its task ends with its attempt: then there was no answer in time.
+/// A call that is on its way. Its task ends with its attempt: if that was over because of the time, there was no answer in time.
 struct Sent<'c> {
     http: &'c HttpParticipants,
     chosen: &'c mut Chosen,
+    /// When its answer is late, in milliseconds since 1970.
+    due_ms: u64,
     is_open: bool,
 }
 
 impl Drop for Sent<'_> {
     fn drop(&mut self) {
-        if self.is_open {
-            self.chosen.unanswered(self.http.now_ms());
+        let now_ms = self.http.now_ms();
+        // A call that was given up before says nothing of the service: the transaction was rolled back, say, or the answer came another way.
+        if self.is_open && self.due_ms <= now_ms {
+            self.chosen.unanswered(now_ms);
         }
     }
+}
+
+/// When nobody waits for the answer any more. The time of a transaction is that of all its calls, and goes on while they wait to be sent.
+fn due_ms(call: &Call, deadline_ms: u64) -> u64 {
+    if call.transaction.is_some() { deadline_ms.min(call.deadline_ms) } else { deadline_ms }
 }
 
 impl Search {

@@ -19,7 +19,7 @@ pub(super) enum Progress {
     NotSent {
         /// Why.
         failure: Failure,
-        /// Whether it is certain that nothing ever was.
+        /// Whether it is certain that nothing was when that was told.
         was_never_sent: bool,
     },
 }

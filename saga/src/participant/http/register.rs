@@ -1,13 +1,14 @@
 //! Calls to HTTP participants that are in progress: whether each was sent, and the way to take back one that was not.
 //!
-//! The register lives as long as the process. A call that an earlier process began is in doubt: it may have been sent then, and its time
-//! begins anew, so that the participant is asked once more before time says anything.
+//! The register lives as long as the process. A call that an earlier process decided may have been sent by it. It waits in its queue as if it had not
+//! been, and its time begins when this process sends it; but it cannot be taken back any more.
 
 use super::held::Held;
 use crate::protocol::HandOut;
 use sagamq_api::saga::AttemptId;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 /// The register; clones are the same one.
@@ -16,12 +17,17 @@ pub(in crate::participant) struct HttpCalls(Arc<Mutex<HashMap<AttemptId, HttpCal
 
 #[derive(Debug)]
 struct HttpCall {
-    /// When it was sent, in milliseconds since 1970; `None`: it waits in its queue.
+    /// When this process sent it, in milliseconds since 1970; `None`: it waits in its queue.
     sent_ms: Option<u64>,
-    is_in_doubt: bool,
+    /// Whether an earlier process may have sent it.
+    may_be_sent: bool,
+    /// Whether the participant has it for certain.
+    was_answered: bool,
     /// Whether somebody was told that it was sent.
     is_seen: bool,
     is_withdrawn: bool,
+    /// Told when it is not withdrawn any more.
+    restored: Arc<Notify>,
     /// What it waits behind, if that is a bound of its service.
     held: Option<Held>,
     /// Ends the call's task.
@@ -34,11 +40,19 @@ impl HttpCalls {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a call in. The token is cancelled when the call is over or withdrawn.
-    pub(in crate::participant) fn enter(&self, attempt: AttemptId, is_in_doubt: bool, now_ms: u64) -> CancellationToken {
+    /// Takes a call in. The token is cancelled when the call is over.
+    pub(in crate::participant) fn enter(&self, attempt: AttemptId, may_be_sent: bool) -> CancellationToken {
         let over = CancellationToken::new();
-        let sent_ms = is_in_doubt.then_some(now_ms);
-        let call = HttpCall { sent_ms, is_in_doubt, is_seen: false, is_withdrawn: false, held: None, over: over.clone() };
+        let call = HttpCall {
+            sent_ms: None,
+            may_be_sent,
+            was_answered: false,
+            is_seen: false,
+            is_withdrawn: false,
+            restored: Arc::default(),
+            held: None,
+            over: over.clone(),
+        };
         if let Some(before) = self.lock().insert(attempt, call) {
             before.over.cancel();
         }
@@ -53,6 +67,16 @@ impl HttpCalls {
         Some(*call.sent_ms.get_or_insert(now_ms))
     }
 
+    /// Returns when a call that was taken back may be made after all. For one that is over that is never.
+    pub(in crate::participant) async fn restored(&self, attempt: &AttemptId) {
+        let restored = self.lock().get(attempt).map(|call| Arc::clone(&call.restored));
+        match restored {
+            // It keeps that for who comes late.
+            Some(restored) => restored.notified().await,
+            None => core::future::pending().await,
+        }
+    }
+
     /// A bound of its service holds it back from now on, or none does.
     pub(in crate::participant) fn hold(&self, attempt: &AttemptId, held: Option<Held>) {
         if let Some(call) = self.lock().get_mut(attempt) {
@@ -65,18 +89,11 @@ impl HttpCalls {
         self.lock().get(attempt)?.held.clone()
     }
 
-    /// The time of a call that an earlier process may have sent begins anew: it was held back, and its participant is asked only now.
-    pub(in crate::participant) fn ask_anew(&self, attempt: &AttemptId, now_ms: u64) {
-        if let Some(call) = self.lock().get_mut(attempt).filter(|call| call.is_in_doubt) {
-            call.sent_ms = Some(now_ms);
-        }
-    }
-
-    /// No connection came about, so nothing was sent; the call waits again. Gives whether somebody was told meanwhile that it was sent. `None`: it was
-    /// or may have been sent at another time.
+    /// No connection came about, so this process has not sent it; the call waits again. Gives whether somebody was told meanwhile that it was sent.
+    /// `None`: the participant has it.
     pub(in crate::participant) fn not_sent(&self, attempt: &AttemptId) -> Option<bool> {
         let mut calls = self.lock();
-        let call = calls.get_mut(attempt).filter(|call| !call.is_in_doubt)?;
+        let call = calls.get_mut(attempt).filter(|call| !call.was_answered)?;
         call.sent_ms.take()?;
         Some(core::mem::take(&mut call.is_seen))
     }
@@ -84,7 +101,7 @@ impl HttpCalls {
     /// The call was answered, though not for good: from now on, no refused connection says that it was not sent.
     pub(in crate::participant) fn was_sent(&self, attempt: &AttemptId) {
         if let Some(call) = self.lock().get_mut(attempt) {
-            call.is_in_doubt = true;
+            call.was_answered = true;
         }
     }
 
@@ -93,16 +110,27 @@ impl HttpCalls {
         let mut calls = self.lock();
         let Some(call) = calls.get_mut(attempt) else { return HandOut::Unknown };
         call.is_seen |= call.sent_ms.is_some();
-        call.sent_ms.map_or(HandOut::Never, HandOut::At)
+        match call.sent_ms {
+            Some(sent_ms) => HandOut::At(sent_ms),
+            None if call.may_be_sent => HandOut::Again,
+            None => HandOut::Never,
+        }
     }
 
-    /// Takes a call back that was not sent: it never will be. `false`: it may be on its way.
+    /// Takes a call back that was not sent: it will not be, unless it is [restored](Self::restore). `false`: it may be on its way.
     pub(in crate::participant) fn withdraw(&self, attempt: &AttemptId) -> bool {
         let mut calls = self.lock();
-        let Some(call) = calls.get_mut(attempt).filter(|call| call.sent_ms.is_none()) else { return false };
+        let Some(call) = calls.get_mut(attempt).filter(|call| call.sent_ms.is_none() && !call.may_be_sent) else { return false };
         call.is_withdrawn = true;
-        call.over.cancel();
         true
+    }
+
+    /// What took the call back did not come about: it is made after all.
+    pub(in crate::participant) fn restore(&self, attempt: &AttemptId) {
+        if let Some(call) = self.lock().get_mut(attempt).filter(|call| call.is_withdrawn) {
+            call.is_withdrawn = false;
+            call.restored.notify_one();
+        }
     }
 
     /// The attempt is over: its task ends.
@@ -119,24 +147,58 @@ mod tests {
     use sagamq_api::saga::Operation;
     use uuid::Uuid;
 
+    fn attempt() -> AttemptId {
+        AttemptId { instance: Uuid::nil(), step: "a".parse().expect("legal"), item: None, operation: Operation::Action, epoch: 1 }
+    }
+
     #[test]
     fn a_call_is_taken_back_or_begun_and_never_both() {
-        let calls = HttpCalls::default();
-        let attempt =
-            AttemptId { instance: Uuid::nil(), step: "a".parse().expect("legal"), item: None, operation: Operation::Action, epoch: 1 };
+        let (calls, attempt) = (HttpCalls::default(), attempt());
         assert_eq!((calls.hand_out(&attempt), calls.begin(&attempt, 5)), (HandOut::Unknown, None));
-        let over = calls.enter(attempt.clone(), false, 4);
+        let over = calls.enter(attempt.clone(), false);
         assert_eq!(calls.hand_out(&attempt), HandOut::Never);
         assert_eq!(calls.begin(&attempt, 5), Some(5));
         assert_eq!((calls.hand_out(&attempt), calls.withdraw(&attempt)), (HandOut::At(5), false));
         assert_eq!(calls.not_sent(&attempt), Some(true), "somebody was told that it was sent");
         assert_eq!((calls.begin(&attempt, 5), calls.not_sent(&attempt)), (Some(5), Some(false)), "and this time nobody was");
-        assert!(calls.withdraw(&attempt) && over.is_cancelled());
+        assert!(calls.withdraw(&attempt) && !over.is_cancelled(), "it may yet be made");
         assert_eq!(calls.begin(&attempt, 6), None, "what was taken back is not sent");
         assert!(calls.withdraw(&attempt), "taking it back again is the same");
         calls.end(&attempt);
-        calls.enter(attempt.clone(), true, 7);
-        assert_eq!((calls.begin(&attempt, 8), calls.not_sent(&attempt)), (Some(7), None));
-        assert_eq!((calls.hand_out(&attempt), calls.withdraw(&attempt)), (HandOut::At(7), false), "an earlier process may have sent it");
+        assert!(over.is_cancelled());
+    }
+
+    #[test]
+    fn what_an_earlier_process_may_have_sent_waits_for_its_turn_and_cannot_be_taken_back() {
+        let (calls, attempt) = (HttpCalls::default(), attempt());
+        calls.enter(attempt.clone(), true);
+        assert_eq!((calls.hand_out(&attempt), calls.withdraw(&attempt)), (HandOut::Again, false));
+        assert_eq!((calls.begin(&attempt, 8), calls.hand_out(&attempt)), (Some(8), HandOut::At(8)), "its time begins when it is sent");
+        assert_eq!(
+            (calls.not_sent(&attempt), calls.hand_out(&attempt)),
+            (Some(true), HandOut::Again),
+            "a refused connection is no attempt"
+        );
+        assert_eq!(calls.begin(&attempt, 9), Some(9));
+        calls.was_sent(&attempt);
+        assert_eq!((calls.not_sent(&attempt), calls.hand_out(&attempt)), (None, HandOut::At(9)), "the participant has it");
+    }
+
+    #[tokio::test]
+    async fn a_call_that_was_taken_back_for_nothing_is_made() {
+        let (calls, attempt) = (HttpCalls::default(), attempt());
+        calls.enter(attempt.clone(), false);
+        calls.restore(&attempt);
+        assert!(calls.withdraw(&attempt));
+        let restored = calls.restored(&attempt);
+        let mut restored = core::pin::pin!(restored);
+        assert!(futures_util::poll!(restored.as_mut()).is_pending(), "who was not taken back was not restored");
+        calls.restore(&attempt);
+        restored.await;
+        assert_eq!(calls.begin(&attempt, 6), Some(6));
+        // It was restored before anybody waited for that.
+        assert!(!calls.withdraw(&attempt) && calls.not_sent(&attempt).is_some() && calls.withdraw(&attempt));
+        calls.restore(&attempt);
+        calls.restored(&attempt).await;
     }
 }

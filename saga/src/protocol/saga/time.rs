@@ -54,9 +54,13 @@ impl Planner<'_> {
             }
             let known = known.get(&self.attempt_id(place, operation)).copied().unwrap_or(HandOut::Unknown);
             match known {
-                HandOut::Never if !open.is_handed_out => self.look_at_queued(place, operation, open),
+                HandOut::Never | HandOut::Again if !open.is_handed_out => {
+                    self.look_at_queued(place, operation, open, known == HandOut::Never)
+                }
                 HandOut::At(at_ms) if !open.is_handed_out => self.look_at_run(place, operation, open, at_ms.max(open.called_at_ms)),
-                HandOut::Never | HandOut::At(_) | HandOut::Unknown => self.look_at_run(place, operation, open, open.called_at_ms),
+                HandOut::Never | HandOut::Again | HandOut::At(_) | HandOut::Unknown => {
+                    self.look_at_run(place, operation, open, open.called_at_ms)
+                }
             }
         }
     }
@@ -73,21 +77,23 @@ impl Planner<'_> {
         }
     }
 
-    /// A call that nobody has: it waits on, unless the saga is to be undone or the step's time in the queue is over.
-    fn look_at_queued(&mut self, place: Place, operation: Operation, open: Open) {
+    /// A call that is in its queue: it waits on, unless the saga is to be undone or the step's time in the queue is over. Nobody has it, if it was
+    /// never sent.
+    fn look_at_queued(&mut self, place: Place, operation: Operation, open: Open, was_never_sent: bool) {
         let is_over = open.queue_deadline_ms.is_some_and(|at_ms| at_ms <= self.now_ms);
         if operation == Operation::Compensation || self.state.is_forward_only(place.step) || !(self.state.is_withdrawn(place) || is_over) {
             return;
         }
+        let since = if was_never_sent { "" } else { "after the server was started again " };
         let failure = if self.state.is_withdrawn(place) {
-            let message = "the call was not handed out before the step was to be undone".to_owned();
+            let message = format!("the call was not handed out {since}before the step was to be undone");
             Failure { code: codes::NOT_SENT.to_owned(), message }
         } else {
-            let message = "the call was not handed out within the step's time in the queue".to_owned();
+            let message = format!("the call was not handed out {since}within the step's time in the queue");
             Failure { code: codes::QUEUE_TIMEOUT.to_owned(), message }
         };
         let attempt = self.attempt(place, operation);
-        if attempt.epoch == 1 {
+        if attempt.epoch == 1 && was_never_sent {
             // No attempt was ever sent, so there is nothing to undo.
             self.settle_unseen_command(place, operation);
             self.emit(SagaEvent::StepFailed { attempt, failure: failure.clone() });

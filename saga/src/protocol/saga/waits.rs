@@ -102,7 +102,7 @@ fn under(waits: Waits, lost: Option<&StepLock>) -> Waits {
 
 fn in_progress(attempt: &StepAttempt, open: Open, hand_out: HandOut, unsent: Option<&StepFailure>) -> Waits {
     let (since_ms, is_sent) = match hand_out {
-        HandOut::Never => (open.called_at_ms, false),
+        HandOut::Never | HandOut::Again => (open.called_at_ms, false),
         HandOut::At(at_ms) => (at_ms.max(open.called_at_ms), true),
         HandOut::Unknown => (open.called_at_ms, unsent.is_none()),
     };

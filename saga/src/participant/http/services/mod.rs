@@ -392,6 +392,10 @@ impl Chosen {
             tracing::warn!(service = ?self.watched, endpoint = %self.base, "an endpoint cannot be reached and is left alone for a while");
         }
         self.decides = false;
+        // It is over with trying: who waits for that would wait for the pause of this call.
+        if self.tries {
+            self.unanswered(now_ms);
+        }
     }
 
     /// The participant answered, and said what became of the call or that it works on it.
