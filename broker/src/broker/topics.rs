@@ -201,6 +201,15 @@ impl Broker {
         topic.is_some_and(|topic| group.is_none_or(|group| topic.group(group).is_some_and(|group| group.is_owned())))
     }
 
+    /// The topics that the embedder has made its own, with a group of this name, by name.
+    #[must_use]
+    pub fn owned_topics(&self, group: &GroupName) -> Vec<TopicName> {
+        let is_meant = |topic: &Topic| topic.is_owned() && topic.group(group).is_some_and(|group| group.is_owned());
+        let mut names: Vec<_> = self.0.catalog.topics().iter().filter(|topic| is_meant(topic)).map(|topic| topic.name.clone()).collect();
+        names.sort_unstable();
+        names
+    }
+
     /// The number of a topic: another one that has its name later has another.
     ///
     /// # Errors

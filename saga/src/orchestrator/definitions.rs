@@ -3,9 +3,9 @@
 use crate::definition::{self, Definition};
 use crate::dsl::{self, Catalogue};
 use crate::store::{FoundDefinition, StoredDefinition};
+use sagamq_api::SagaName;
 use sagamq_api::saga::{Activation, Canary, DefinitionDescription};
-use sagamq_api::{SagaName, TopicName};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// Why there is no definition to work with.
@@ -174,15 +174,5 @@ impl Definitions {
 
     pub(super) fn names(&self) -> Vec<SagaName> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
-    }
-
-    /// Every topic that commands are sent to.
-    pub(super) fn topics(&self) -> BTreeSet<TopicName> {
-        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let mut topics = BTreeSet::new();
-        for published in all.values().flat_map(|versions| versions.known.values()).flatten() {
-            topics.extend(published.definition.topics());
-        }
-        topics
     }
 }

@@ -10,7 +10,7 @@ use super::quarantine::Quarantine;
 use super::retentions::Retentions;
 use super::search::search;
 use super::sweep::Sweeper;
-use super::topics::{LaneTopicError, Use, ensure_lane_topic, hold_commands, mark_hand_outs, reply_topic};
+use super::topics::{LaneTopicError, Use, command_topics, ensure_lane_topic, hold_commands, mark_hand_outs, reply_topic};
 use crate::config::OrchestratorConfig;
 use crate::metrics::{MessagesWaiting, Metrics};
 use crate::participant::Hold;
@@ -97,16 +97,17 @@ async fn open(
     if config.hold {
         tracing::warn!("sagas are held: nobody is called until they are released");
     }
-    for topic in definitions.topics() {
-        mark_hand_outs(&broker, &topic);
-        hold_commands(&broker, &topic, config.hold);
+    let topics = command_topics(&broker);
+    for topic in &topics {
+        mark_hand_outs(&broker, topic);
+        hold_commands(&broker, topic, config.hold);
     }
     let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
     let expiries = Expiries::register(services.clone(), config.secrets.clone(), registry);
     tasks.spawn(expiries.watch(shutdown.clone(), broker.liveness().guard("the look at certificates")));
     let recovering = stream::iter(0..broker.shards()).map(|lane| {
         let store = LaneStore(broker.embedder(lane));
-        let recovering = recover(store.clone(), definitions.clone());
+        let recovering = recover(store.clone(), definitions.clone(), topics.clone());
         async move { recovering.await.map(|recovered| (lane, store, recovered)).map_err(|reason| OpenError::Lane { lane, reason }) }
     });
     let recovered: Vec<_> = recovering.buffered(RECOVERIES_AT_ONCE).try_collect().await?;

@@ -1,7 +1,7 @@
 //! Letting go of sagas that were held at the start.
 
 use super::door::Orchestrator;
-use super::topics::hold_commands;
+use super::topics::{command_topics, hold_commands};
 use sagamq_api::audit::AuditOutcome;
 use sagamq_broker::WriteError;
 
@@ -28,7 +28,7 @@ impl Orchestrator {
         if !self.0.hold.release() {
             return Ok(false);
         }
-        for topic in self.0.definitions.topics() {
+        for topic in command_topics(&self.0.broker) {
             hold_commands(&self.0.broker, &topic, false);
         }
         self.0.metrics.held.set(0);

@@ -129,6 +129,11 @@ pub(super) async fn ensure_command_topic(broker: &Broker, topic: &TopicName, hol
     Ok(())
 }
 
+/// Every topic that commands are sent to, or were: also those of definitions that cannot be read.
+pub(super) fn command_topics(broker: &Broker) -> Vec<TopicName> {
+    broker.owned_topics(&workers())
+}
+
 /// From now on no worker gets a command of the topic, or gets those that are there.
 pub(super) fn hold_commands(broker: &Broker, topic: &TopicName, is_held: bool) {
     let workers = workers();

@@ -1,11 +1,13 @@
 //! Definitions outlive the linter that let them in, and one that cannot be read stops nothing but its own sagas.
 
-use crate::common::{Books, Node, ORDER, spawn_workers};
+use crate::common::{Books, LIMIT, Node, ORDER, spawn_workers};
+use sagamq_api::queue::{EmptyReason, ReceiveRequest};
 use sagamq_api::saga::{ActivateVersion, Canary, SagaState, StartSaga};
+use sagamq_broker::env::SystemClock;
 use sagamq_broker::storage::crash::CrashStorage;
 use sagamq_broker::storage::{Durability, Family, Mutation, Storage};
 use sagamq_saga::store::keys::SagaKey;
-use sagamq_saga::{DefinitionError, InstanceError, PublishError, StartError, dsl};
+use sagamq_saga::{DefinitionError, InstanceError, OrchestratorConfig, PublishError, StartError, dsl};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -120,6 +122,40 @@ async fn a_definition_that_cannot_be_read_stops_its_own_sagas_alone() {
         node.sagas.publish_active(&changed.replace("version: 1", "version: 2")).await.expect("a new version");
         let again = node.start("order", json!({"order": "3", "behave": ""})).await.expect("the active version can be read").id;
         completes(&node, again).await;
+        node.close().await;
+    }
+}
+
+/// A definition whose topics no other one has: nobody can use what a worker would answer.
+#[tokio::test]
+async fn the_commands_of_a_definition_that_cannot_be_read_reach_nobody() {
+    for is_held in [false, true] {
+        let storage = CrashStorage::new();
+        let node = Node::open(Arc::new(storage.clone())).await.expect("fresh storage opens");
+        node.sagas.publish(ORDER).await.expect("a legal definition");
+        for order in 0..4 {
+            node.start("order", json!({"order": order.to_string(), "behave": ""})).await.expect("started");
+        }
+        let left = storage.after_kill();
+        node.close().await;
+        edit(&left, "order", |stored| stored["executable"]["format"] = json!(99));
+        let config = OrchestratorConfig { hold: is_held, ..OrchestratorConfig::default() };
+        let node = Node::open_with(Arc::new(left), Arc::new(SystemClock), config).await.expect("it opens");
+        let (topic, workers) = ("stock.commands".parse().expect("legal"), "workers".parse().expect("legal"));
+        let receive = async || node.broker.receive(&topic, &workers, &ReceiveRequest::default()).await.expect("it is there");
+        if is_held {
+            assert_eq!(receive().await.empty_reason, Some(EmptyReason::Held));
+            node.sagas.release().await.expect("written");
+        }
+        // They are settled, and not only kept back.
+        let settled = async {
+            while node.broker.describe_group(&topic, &workers).await.expect("it is there").lag_records > 0 {
+                tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+            }
+        };
+        tokio::time::timeout(LIMIT, settled).await.expect("no command waits");
+        let received = receive().await;
+        assert!(received.deliveries.is_empty(), "{received:?}");
         node.close().await;
     }
 }

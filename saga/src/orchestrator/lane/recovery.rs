@@ -54,14 +54,18 @@ pub(in crate::orchestrator) struct Recovered {
     pub(in crate::orchestrator) watches: Vec<(Uuid, Watch)>,
 }
 
-/// Reads a lane back.
-pub(in crate::orchestrator) async fn recover(store: LaneStore, definitions: Definitions) -> Result<Recovered, RecoveryError> {
+/// Reads a lane back, with its commands in these topics.
+pub(in crate::orchestrator) async fn recover(
+    store: LaneStore,
+    definitions: Definitions,
+    topics: Vec<TopicName>,
+) -> Result<Recovered, RecoveryError> {
     let blocking = (store.clone(), definitions.clone());
     let mut recovered = tokio::task::spawn_blocking(move || instances(&blocking.0, &blocking.1))
         .await
         .expect("folding instances neither panics nor is aborted")?;
     let wanted: HashSet<AttemptId> = recovered.instances.iter().flat_map(|(_, instance)| instance.open_attempts()).collect();
-    for topic in definitions.topics() {
+    for topic in topics {
         let floor = store.command_floor(&topic)?;
         recovered.commands.floor_is_stored(&topic, floor);
         commands(&store, &topic, floor, &wanted, &mut recovered).await?;

@@ -88,7 +88,11 @@ impl Lane {
         // Somebody had it rerun before, in the same way.
         let now_ms = self.parts.clock.now_ms();
         let looked = self.looked_at(rerun, |instance| self.watches.look(rerun, instance, Some(watch.clone()), now_ms));
-        let seen = looked.ok().flatten().unwrap_or_else(|| Seen::ended(watch, outcome(RepairOutcome::Gone, None)));
+        let seen = match looked {
+            Ok(Some(seen)) => seen,
+            Ok(None) | Err(InstanceError::NotFound(_)) => Seen::ended(watch, outcome(RepairOutcome::Gone, None)),
+            Err(error) => Seen::ended(watch, Repaired { outcome: RepairOutcome::NotMoved, ..refused(&Undecided::Instance(error)) }),
+        };
         self.flush().await;
         let mut commit = self.parts.store.0.begin();
         seen.put(rerun, lane_of, &mut commit);
