@@ -227,6 +227,9 @@ codes! {
     SignalLimit = "SIGNAL_LIMIT", 429, true, false, "Too many signals wait for their steps";
     /// As many producers are known as may be. Nothing was stored.
     ProducerLimit = "PRODUCER_LIMIT", 429, true, false, "Too many producers are known";
+    /// Some shards have stored their share of a request, and another one has refused its own; `detail` says why. Under the same idempotency key
+    /// nothing is stored twice.
+    ProducedInPart = "PRODUCED_IN_PART", 503, true, true, "The records were stored in part";
     /// A fault inside the server.
     Internal = "INTERNAL", 500, false, true, "Internal error";
     /// A durable write failed. The broker takes no more writes until it is restarted.

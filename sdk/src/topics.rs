@@ -57,8 +57,8 @@ impl Client {
         self.unit(Request::delete(routes::topic(topic)).done_before(ErrorCode::TopicNotFound)).await
     }
 
-    /// Stores records with one request: all of them or none, in this order within each partition. When this returns, they are
-    /// as durable as the topic promises (by default synced).
+    /// Stores records with one request, in this order within each partition. When this returns, all of them are as durable as the topic promises (by
+    /// default synced). Those for one partition are stored together or not at all.
     ///
     /// Without an idempotency key the client draws one, so its own retries are never stored twice. Give a key that comes from
     /// your business (an order's id) to make the retries of your whole program safe as well: a second produce with the same key
@@ -67,8 +67,8 @@ impl Client {
     ///
     /// # Errors
     /// `TOPIC_NOT_FOUND`, `RECORD_TOO_LARGE`, `INVALID_REQUEST`: nothing was stored. `IDEMPOTENCY_KEY_REUSED`: the key was used
-    /// with other records. When [`ClientError::is_outcome_unknown`], the records may be stored: repeat the request with the
-    /// [`ClientError::idempotency_key`].
+    /// with other records. When [`ClientError::is_outcome_unknown`], the records may be stored, or a part of them (`PRODUCED_IN_PART`): repeat the
+    /// request with the [`ClientError::idempotency_key`].
     pub async fn produce(
         &self,
         topic: &TopicName,

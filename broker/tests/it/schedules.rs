@@ -239,6 +239,34 @@ async fn a_shard_lets_as_many_wait_as_it_is_told_and_a_refused_request_schedules
 }
 
 #[tokio::test]
+async fn what_one_shard_has_stored_and_another_has_refused_is_told_as_stored_in_part_and_completed_under_its_key() {
+    let config = BrokerConfig { shards: 2, schedules: ScheduleConfig { records_max: 1, bytes_max: 1_000 }, ..BrokerConfig::default() };
+    let test = TestBroker::try_open_with(MemoryStorage::new(), ManualClock::at(START_MS), config).expect("opens");
+    test.broker.create_topic(&topic("t"), TopicConfig { partitions: 16, ..TopicConfig::default() }).await.expect("made");
+    // Which partitions lie on which shard, by the ids of what waits there.
+    let mut shards = Vec::new();
+    for partition in 0..16 {
+        let id = id_of(&test.produce("t", vec![later("x", 1_000).with_partition(PartitionId(partition))], None).await);
+        test.broker.cancel_schedule(&topic("t"), id).await.expect("it waited");
+        shards.push(id.shard);
+    }
+    let other = u32::try_from(shards.iter().position(|shard| *shard != shards[0]).expect("both shards have some")).expect("small");
+    let waits = id_of(&test.produce("t", vec![later("waits", 1_000).with_partition(PartitionId(0))], None).await);
+    let request = || vec![later("too many", 500).with_partition(PartitionId(0)), NewRecord::of("now").with_partition(PartitionId(other))];
+    let refused = test.broker.produce(&topic("t"), request(), Some("k")).await;
+    let Err(ProduceError::InPart(reason)) = &refused else { panic!("{refused:?}") };
+    assert!(matches!(&**reason, ProduceError::Append(AppendError::ScheduleLimit { .. })), "{reason:?}");
+    assert_eq!((test.values("t", other).await, listed(&test, "t", 10).await.len()), (vec!["now".to_owned()], 1));
+    // Of what every shard refuses, nothing is stored.
+    let alone = test.broker.produce(&topic("t"), vec![later("too many", 500).with_partition(PartitionId(0))], None).await;
+    assert!(matches!(alone, Err(ProduceError::Append(AppendError::ScheduleLimit { .. }))), "{alone:?}");
+    test.broker.cancel_schedule(&topic("t"), waits).await.expect("it waited");
+    let again = test.produce("t", request(), Some("k")).await;
+    assert_eq!(again.iter().map(|produced| produced.duplicate).collect::<Vec<_>>(), [false, true]);
+    assert_eq!((test.values("t", other).await, listed(&test, "t", 10).await.len()), (vec!["now".to_owned()], 1), "once");
+}
+
+#[tokio::test]
 async fn a_topics_schedules_go_with_it() {
     let storage = MemoryStorage::new();
     let test = TestBroker::with_topic(storage.clone(), "t", TopicConfig { partitions: 6, ..TopicConfig::default() }).await;

@@ -123,6 +123,7 @@ impl From<ProduceError> for ApiError {
             ProduceError::Topic(error) => return error.into(),
             ProduceError::Encode(error) => return error.into(),
             ProduceError::Append(error) => return error.into(),
+            ProduceError::InPart(_) => ErrorCode::ProducedInPart,
             ProduceError::RecordsCount(_)
             | ProduceError::KeyWithoutPartition(_)
             | ProduceError::IdempotencyKey(_)

@@ -1,7 +1,7 @@
 //! Hands the shares of a request to their shards, one input a shard, and waits until all are stored.
 
 use super::deal::{Places, Share};
-use super::error::ProduceError;
+use super::error::{ProduceError, of_shares};
 use super::record::Produced;
 use crate::broker::Broker;
 use crate::dedup::Hash;
@@ -78,19 +78,18 @@ impl Broker {
             asked.push(order);
         }
         let mut produced = places.unanswered();
-        let mut refused = None;
-        // All of them are at work, and all are waited for: the first refusal is told when it is known what became of the others.
+        let (mut refused, shares) = (Vec::new(), asked.len());
+        // All of them are at work, and all are waited for: a refusal is told when it is known what became of the others.
         for (order, answer) in asked.into_iter().zip(answers.all().await) {
             let order = &places.order[order];
             // The shard ended with the request in its hands: whether it was stored is not known here.
             match answer.unwrap_or_else(|| Err(WriteError::lost(&self.0.liveness).into())) {
                 Ok(placed) => places.answer(&mut produced, order, placed, arrived_ms),
-                Err(error) => {
-                    refused.get_or_insert_with(|| at_place(error, order.iter().copied()));
-                }
+                Err(error) => refused.push(at_place(error, order.iter().copied())),
             }
         }
-        refused.map_or(Ok(produced), Err)
+        let is_in_part = refused.len() < shares;
+        of_shares(refused, is_in_part).map_or(Ok(produced), Err)
     }
 }
 

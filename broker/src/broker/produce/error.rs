@@ -6,7 +6,7 @@ use crate::shard::log::append_error::AppendError;
 use sagamq_api::limits::{IDEMPOTENCY_KEY_BYTES_MAX, PRODUCE_RECORDS_MAX, SCHEDULE_AHEAD_MS_MAX, TIMESTAMP_AHEAD_MS_MAX, TIMESTAMP_MS_MIN};
 use sagamq_api::{PartitionId, TopicName};
 
-/// Why records were not produced. Save for a write error nothing was stored.
+/// Why records were not produced. Save for a write error and for [`ProduceError::InPart`] nothing was stored.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ProduceError {
     /// No such topic.
@@ -135,10 +135,23 @@ pub enum ProduceError {
     /// The queue in front of the disk is full.
     #[error("more than {0} bytes wait for the disk")]
     Overloaded(usize),
+    /// A shard refused its share of the request, and another one has stored its own.
+    #[error("some shards have stored their share of the request, and another one has not: {0}; send it again under its idempotency key")]
+    InPart(Box<ProduceError>),
     /// The records cannot be encoded.
     #[error(transparent)]
     Encode(#[from] EncodeError),
     /// The shard refused, or the write failed.
     #[error(transparent)]
     Append(#[from] AppendError),
+}
+
+/// What became of a request of which shares were refused; others were stored if `is_in_part`. What is not known goes before what is, and a topic that is
+/// gone takes along what was stored.
+pub(super) fn of_shares(refused: Vec<ProduceError>, is_in_part: bool) -> Option<ProduceError> {
+    let unknown = |error: &ProduceError| matches!(error, ProduceError::Append(error) if error.may_be_stored());
+    let deleted = |error: &ProduceError| matches!(error, ProduceError::Append(AppendError::TopicDeleted));
+    let at = refused.iter().position(unknown).or_else(|| refused.iter().position(deleted)).unwrap_or(0);
+    let error = refused.into_iter().nth(at)?;
+    Some(if is_in_part && !unknown(&error) && !deleted(&error) { ProduceError::InPart(Box::new(error)) } else { error })
 }

@@ -117,6 +117,11 @@ pub enum AppendError {
 }
 
 impl AppendError {
+    /// Whether the records may be stored all the same.
+    pub(crate) fn may_be_stored(&self) -> bool {
+        matches!(self, Self::Write(WriteError::Failed(_) | WriteError::Lost(_)))
+    }
+
     /// The error of a record behind so many others.
     pub(super) fn behind(self, others: usize) -> Self {
         match self {
