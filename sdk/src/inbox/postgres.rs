@@ -50,6 +50,7 @@ pub struct PostgresInbox {
 struct Statements {
     add: String,
     swept: String,
+    hold: [String; 2],
     mark: String,
     sweep: String,
     clear: String,
@@ -126,9 +127,17 @@ impl PostgresInbox {
             return Ok(false);
         }
         // In a statement of its own: it sees what was swept before the row was found missing.
-        if let Some(row) = txn.query_typed_opt(&self.statements.swept, &place.parameters()).await.map_err(|error| failed(&error))? {
-            let up_to: i64 = row.get(0);
+        let row = txn.query_typed_one(&self.statements.swept, &place.parameters()).await.map_err(|error| failed(&error))?;
+        let (up_to, isolation): (Option<i64>, &str) = (row.get(0), row.get(1));
+        if let Some(up_to) = up_to {
             return Err(swept(delivery, Offset(u64::try_from(up_to).unwrap_or_default())));
+        }
+        // One that reads by the snapshot of its first statement sees neither the mark of a later sweep nor the row that it took away. The mark's row is
+        // there from here on, and held: if it is newer than the snapshot, either is a serialization failure.
+        if !isolation.starts_with("read ") {
+            for statement in &self.statements.hold {
+                txn.execute_typed(statement, &place.parameters()[..2]).await.map_err(|error| failed(&error))?;
+            }
         }
         Ok(true)
     }
@@ -156,6 +165,9 @@ impl PostgresInbox {
         client.execute_typed(&self.statements.sweep, &parameters).await
     }
 }
+
+/// The time of the newest record that was swept where none was.
+const NEVER_MS: i64 = i64::MIN;
 
 /// Where a record is, as the tables have it.
 struct Place<'a> {
@@ -186,9 +198,16 @@ impl Statements {
                 "INSERT INTO {inbox} (consumer, partition, record_offset, record_ms, at_ms) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING"
             ),
             swept: format!(
-                "SELECT record_offset FROM {swept} WHERE consumer = $1 AND partition = $2 AND record_offset >= $3 AND record_ms >= $4 \
-                 AND NOT EXISTS (SELECT FROM {cleared} WHERE (consumer, partition, record_offset, record_ms) = ($1, $2, $3, $4))"
+                "SELECT (SELECT record_offset FROM {swept} WHERE consumer = $1 AND partition = $2 AND record_offset >= $3 AND record_ms >= $4 \
+                 AND NOT EXISTS (SELECT FROM {cleared} WHERE (consumer, partition, record_offset, record_ms) = ($1, $2, $3, $4))), \
+                 current_setting('transaction_isolation')"
             ),
+            hold: [
+                format!(
+                    "INSERT INTO {swept} (consumer, partition, record_offset, record_ms) VALUES ($1, $2, -1, {NEVER_MS}) ON CONFLICT DO NOTHING"
+                ),
+                format!("SELECT FROM {swept} WHERE consumer = $1 AND partition = $2 FOR SHARE"),
+            ],
             // What was cleared and then handled is known to be handled no more once its row is gone.
             mark: format!(
                 "WITH old AS (SELECT * FROM {inbox} WHERE consumer = $1 AND at_ms < $2), \

@@ -151,7 +151,7 @@ impl PostgresOutboxPump {
     /// Pumps until `shutdown` is cancelled; then the turn that runs is finished. Never gives up: what fails is logged and tried again.
     pub async fn run(self, shutdown: CancellationToken) {
         let source = PostgresSource { pool: self.pool, leader: None, statements: self.outbox.statements };
-        Pump::new(source, self.client, self.outbox.wake, self.poll_interval).run(shutdown).await;
+        Pump::new(source, &self.client, self.outbox.wake, self.poll_interval).run(shutdown).await;
     }
 }
 

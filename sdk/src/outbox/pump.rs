@@ -2,6 +2,7 @@
 
 use crate::client::Client;
 use crate::error::ClientError;
+use crate::retry::RetryPolicy;
 use sagamq_api::record::ProduceRecord;
 use sagamq_api::{ErrorCode, TopicName};
 use std::collections::BTreeMap;
@@ -104,8 +105,9 @@ fn fault(error: &ClientError) -> Fault {
 }
 
 impl<S: Source> Pump<S> {
-    pub(super) fn new(source: S, client: Client, wake: Arc<Notify>, poll_interval: Duration) -> Self {
-        Self { source, client, wake, poll_interval }
+    pub(super) fn new(source: S, client: &Client, wake: Arc<Notify>, poll_interval: Duration) -> Self {
+        // Topics are tried one after the other: what has to wait does so by its topic, and not within a request.
+        Self { source, client: client.with_retry(RetryPolicy::none()), wake, poll_interval }
     }
 
     /// Pumps until `shutdown` is cancelled; then the turn that runs is finished. Never gives up: what fails is logged and tried again.

@@ -301,7 +301,7 @@ impl<T: ThreadMode + 'static> RocksOutboxPump<T> {
     pub async fn run(self, shutdown: CancellationToken) {
         let wake = Arc::clone(&self.outbox.inner.wake);
         let source = RocksSource { outbox: self.outbox, leads: false, from: 0, turns: 0, waiting: BTreeSet::new() };
-        Pump::new(source, self.client, wake, self.poll_interval).run(shutdown).await;
+        Pump::new(source, &self.client, wake, self.poll_interval).run(shutdown).await;
     }
 }
 

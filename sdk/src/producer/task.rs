@@ -361,6 +361,10 @@ impl ProducerTask {
             let another = |id| if sending.name.is_some() { own_id_after(id) } else { draw_producer() };
             left.extend(lane.settle(&mut number, another, partitions.count(), sending.delivery_timeout));
         }
+        // Lanes that were closed to be dealt anew give their records back also where nobody deals any more.
+        if let Some(error) = &self.superseded {
+            self.left.drain(..).for_each(|entry| entry.settle(Err(error.clone())));
+        }
         // Only when all of them are there: a key may lie elsewhere from now on, and its records keep their order.
         if self.is_dealing_anew && self.flights.is_empty() {
             self.is_dealing_anew = false;

@@ -88,7 +88,7 @@ impl Heart {
                 }
                 Err(error) if is_lost(&error) => {
                     self.lose();
-                    if self.is_replaced(&client).await {
+                    if self.is_replaced_for_certain(&client).await {
                         return self.fail(error);
                     }
                     tracing::warn!(group = %self.identity.group, member = %self.identity.member, %error, "the member lost its place and joins again");
@@ -144,11 +144,21 @@ impl Heart {
         }
     }
 
-    /// Whether another process of this instance has taken the place: to take it back would be a fight without an end.
-    async fn is_replaced(&self, client: &Client) -> bool {
+    /// Whether another process of this instance has taken the place: to take it back would be a fight without an end. So nobody joins before he knows.
+    async fn is_replaced_for_certain(&self, client: &Client) -> bool {
         let Identity { group, member, instance: Some(instance), .. } = &self.identity else { return false };
-        let members = client.describe_stream_group(group).await.map(|group| group.members).unwrap_or_default();
-        members.iter().any(|other| other.instance_id.as_ref() == Some(instance) && other.member_id != *member && !other.away)
+        loop {
+            let members = match client.describe_stream_group(group).await {
+                Ok(group) => group.members,
+                Err(error) if error.code() == Some(ErrorCode::GroupNotFound) => return false,
+                Err(error) => {
+                    tracing::warn!(%group, %member, %error, "the member does not know who has its place, and asks again");
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+            };
+            return members.iter().any(|other| other.instance_id.as_ref() == Some(instance) && other.member_id != *member && !other.away);
+        }
     }
 
     fn fail(&self, error: ClientError) {

@@ -145,3 +145,38 @@ async fn a_delivery_whose_row_may_be_swept_is_set_aside_until_somebody_has_looke
     assert!(matches!(again, Err(HandlerError::Terminate { .. })), "what was handled after all is known to be swept");
     assert_eq!(once(&other, &mut db, &delivery(0, 1, 100, 2), Ok(())).await, Ok(Once::Again), "each consumer has a watermark of its own");
 }
+
+/// The snapshot is older than the sweep: it has neither the sweep's mark nor, any more, the row of the record.
+#[tokio::test]
+async fn a_transaction_that_began_before_a_sweep_does_not_take_what_was_swept_for_new() {
+    let Some(database) = database().await else { return };
+    let (mut db, other) = (database.client().await, database.client().await);
+    let mut partition = 0;
+    for isolation in [IsolationLevel::RepeatableRead, IsolationLevel::Serializable] {
+        // The first sweep of the partition, and a later one.
+        for sweeps_before in [0, 1] {
+            let inbox = inbox("a").with_clock(|| NOW_MS.get());
+            NOW_MS.set(100);
+            for offset in 0..sweeps_before {
+                once(&inbox, &mut db, &delivery(partition, offset, 50, 1), Ok(())).await.expect("handled");
+                NOW_MS.set(101);
+                assert_eq!(inbox.sweep(&other, 101).await.expect("swept"), 1);
+            }
+            let record = delivery(partition, 7, 200, 1);
+            once(&inbox, &mut db, &record, Ok(())).await.expect("handled");
+            NOW_MS.set(5_000);
+            let txn = db.build_transaction().isolation_level(isolation).start().await.expect("begun");
+            txn.execute("SELECT 1", &[]).await.expect("the snapshot is taken");
+            assert_eq!(soon(inbox.sweep(&other, 1_000)).await.expect("swept"), 1);
+            let again = soon(inbox.is_first(&txn, &record)).await;
+            assert!(matches!(&again, Err(HandlerError::Retry { .. })), "{isolation:?}, {sweeps_before}: {again:?}");
+            drop(txn);
+            let again = once(&inbox.clone().with_isolation(isolation), &mut db, &record, Ok(())).await;
+            assert!(matches!(&again, Err(HandlerError::Terminate { reason }) if reason.starts_with(INBOX_SWEPT)), "{again:?}");
+            // And what was never handled is, whatever is swept meanwhile.
+            let next = once(&inbox.clone().with_isolation(isolation), &mut db, &delivery(partition, 8, 300, 1), Ok(())).await;
+            assert_eq!(next, Ok(Once::First(())));
+            partition += 1;
+        }
+    }
+}

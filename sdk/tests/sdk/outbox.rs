@@ -281,3 +281,23 @@ async fn so_it_is_of_one_that_was_prepared_by_the_process_before() {
     shutdown.cancel();
     soon(running).await.expect("it ends");
 }
+
+/// A topic whose records are refused for now, and another one behind it.
+#[tokio::test]
+async fn records_of_one_topic_that_have_to_wait_hold_up_no_other_topic() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (db, outbox) = open(&dir);
+    let server = Server::start(|seen: Seen| async move {
+        if seen.path.starts_with("/v1/topics/a-later/") { Answer::Problem(ErrorCode::ScheduleLimit) } else { stored(&seen) }
+    })
+    .await;
+    add(&db, &outbox, "a-later", "x");
+    add(&db, &outbox, "b-now", "y");
+    let shutdown = CancellationToken::new();
+    let running = tokio::spawn(pump(&outbox, &server).run(shutdown.clone()));
+    until("the other one is produced", || values(&server, "b-now") == ["y"]).await;
+    assert_eq!(values(&server, "a-later").len(), 1, "it was asked for once, and not again and again before the other's turn");
+    shutdown.cancel();
+    soon(running).await.expect("no panic");
+    assert_eq!(waiting(&db), 1);
+}

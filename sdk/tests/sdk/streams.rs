@@ -1,6 +1,7 @@
 //! A member of a stream group, before a scripted server.
 
 use crate::support::{Answer, LIMIT, Seen, Server, soon};
+use sagamq_sdk::api::ErrorCode;
 use sagamq_sdk::{Client, Rebalance, StreamConsumer};
 use serde_json::json;
 use std::future::pending;
@@ -89,4 +90,47 @@ async fn a_member_with_more_partitions_than_it_fetches_at_a_time_reads_the_last_
         }
     };
     assert_eq!(soon(read).await, MANY - 1);
+}
+
+#[tokio::test]
+async fn a_member_that_was_replaced_ends_although_it_is_not_told_at_once_by_whom() {
+    let (beats, looks) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let server = Server::start(move |seen: Seen| {
+        let beat = (seen.verb() == "heartbeat").then(|| beats.fetch_add(1, Ordering::SeqCst));
+        let is_look = seen.method == "GET" && seen.path == "/v1/stream-groups/g";
+        let look = is_look.then(|| looks.fetch_add(1, Ordering::SeqCst));
+        async move {
+            match (beat, look) {
+                (Some(0), _) => assigned(),
+                (Some(_), _) => Answer::Problem(ErrorCode::Fenced),
+                (None, Some(0)) => Answer::Problem(ErrorCode::Overloaded),
+                (None, Some(1)) => Answer::Break,
+                (None, Some(_)) => {
+                    let member = json!({
+                        "member_id": "another", "instance_id": "i", "epoch": 2, "topics": ["t"], "away": false,
+                        "held": 1, "revoked": 0, "awaited": 0, "session_left_ms": 1_000,
+                    });
+                    let group = json!({
+                        "name": "g", "epoch": 2, "lag_records": 0, "lag_seconds": 0.0, "trimmed_unsettled": 0, "members": [member], "partitions": [],
+                    });
+                    Answer::Json(200, group)
+                }
+                (None, None) => nothing_new().await,
+            }
+        }
+    })
+    .await;
+    let consumer = server.client().stream_consumer("g".parse().expect("legal"), vec!["t".parse().expect("legal")]);
+    let mut consumer = consumer.instance("i".parse().expect("legal")).build();
+    let ended = async {
+        loop {
+            if let Err(error) = consumer.poll(Duration::from_millis(20)).await {
+                return error;
+            }
+        }
+    };
+    let error = soon(ended).await;
+    assert_eq!(error.code(), Some(ErrorCode::Fenced), "{error:?}");
+    let joins = server.verbs("heartbeat").iter().filter(|seen| seen.json["epoch"] == 0).count();
+    assert_eq!(joins, 1, "it does not take the place back");
 }
