@@ -129,7 +129,8 @@ class Database:
 def read_call(body):
     call = json.loads(body)
     texts = all(isinstance(call[name], str) for name in ("instance", "step", "call"))
-    if not texts or call["operation"] not in ("action", "compensation") or not isinstance(call["must_succeed"], bool):
+    is_of_saga = call["operation"] in ("action", "compensation") or call.get("transaction") is not None
+    if not texts or not is_of_saga or not isinstance(call["must_succeed"], bool):
         raise ValueError("not the fields of a call")
     call["arguments"]
     return call
@@ -147,6 +148,9 @@ class Handler(BaseHTTPRequestHandler):
             call = read_call(body)
         except (ValueError, KeyError, TypeError) as error:
             return self.answer(400, {"code": "INVALID_CALL", "message": f"the body is no call: {error!r}"})
+        if call.get("transaction") is not None:
+            # Its action may not take effect before all have voted, and nothing here waits for that. Nothing was done, so this is a refusal.
+            return self.answer(409, {"code": "SAGAS_ONLY", "message": "this participant takes part in sagas only, not in transactions"})
         if call["call"] != name or name not in OPERATIONS:
             return self.answer(404, {"code": "UNKNOWN_CALL", "message": f"there is no operation {name}"})
         try:

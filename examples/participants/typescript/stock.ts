@@ -22,6 +22,7 @@ interface Call {
   operation: "action" | "compensation";
   call: string;
   must_succeed: boolean;
+  transaction?: object | null;
   arguments: { order: string; sku: string; pieces: number };
 }
 
@@ -150,6 +151,10 @@ function once(store: Store, call: Call, effect: Effect): [status: number, answer
 
 function readCall(body: string): Call {
   const call = JSON.parse(body) as Partial<Call> | null;
+  if (call?.transaction) {
+    // Its action may not take effect before all have voted, and nothing here waits for that. Nothing was done, so this is a refusal.
+    throw new Refused("SAGAS_ONLY", "this participant takes part in sagas only, not in transactions");
+  }
   const { sku, pieces } = call?.arguments ?? {};
   const isCall =
     typeof call?.instance === "string" && typeof call.step === "string" && typeof call.call === "string" &&
@@ -172,6 +177,7 @@ async function serve(store: Store, request: IncomingMessage): Promise<[status: n
   try {
     call = readCall(await bodyOf(request));
   } catch (error) {
+    if (error instanceof Refused) return [409, error.answer];
     return [400, { code: "INVALID_CALL", message: `the body is no call: ${error}` }];
   }
   const effect = operations.get(name);

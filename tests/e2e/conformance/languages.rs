@@ -114,6 +114,16 @@ async fn judge(what: &str, program: &[PathBuf]) {
 
     takes_part_in_sagas(&participant).await;
 
+    // Of a transaction it does nothing, and says so at once: nobody waits for its vote.
+    for operation in ["action", "prepare"] {
+        let before = participant.reserved().await;
+        let mut branch = call("branch", operation, "reserve", 7);
+        branch["transaction"] = json!({ "cluster": "00000000-0000-0000-0000-000000000000", "branch": "stock", "actions_done": 0 });
+        let (status, refused) = participant.call(&branch).await;
+        assert_eq!((status, &refused["code"]), (409, &json!("SAGAS_ONLY")), "{operation}: {refused}");
+        assert_eq!(participant.reserved().await, before);
+    }
+
     let before = participant.reserved().await.as_u64().expect("a number");
     let done = participant.call(&call("kept", "action", "reserve", 7)).await;
     let refused = participant.call(&call("refused", "action", "reserve", u64::from(u32::MAX))).await;
