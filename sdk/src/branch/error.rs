@@ -1,6 +1,7 @@
 //! What a participant says when it does not do what phase two asks of it.
 
-/// It knows nothing of the branch, and sees no row of it: it was never opened here, was lost before it was prepared, or was forgotten.
+/// It knows nothing of the branch, and sees no row that says it is committed: it was never opened here, was lost before it was prepared, was
+/// forgotten, or its commit in one phase was refused before.
 pub const BRANCH_UNKNOWN: &str = "BRANCH_UNKNOWN";
 
 /// The branch was rolled back: a handler refused, or the coordinator said so.

@@ -70,7 +70,8 @@ pub trait BranchManager: Send + Sync + 'static {
     fn rollback<'a>(&'a self, branch: &'a BranchId) -> Branching<'a, Result<(), BranchError>>;
 
     /// Commits a branch that is not prepared: its answer is the transaction's outcome. `actions_done` is that of [`Self::prepare`]. Of an
-    /// unknown branch it says what [`Self::commit`] says.
+    /// unknown branch it says what [`Self::commit`] says. A refusal aborts the transaction, so it is on disk before it is told: whatever
+    /// older call comes late then, the branch is neither opened anew nor committed.
     fn commit_one_phase<'a>(&'a self, branch: &'a BranchId, actions_done: u32) -> Branching<'a, Result<(), BranchError>>;
 
     /// Every branch that is prepared here, of whatever coordinator.

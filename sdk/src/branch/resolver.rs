@@ -91,7 +91,7 @@ impl ResolverHealth {
         self.with(|seen| seen.in_doubt)
     }
 
-    /// For how long the oldest one has been.
+    /// For how long the oldest one has been: by the clock, and never less than the resolver has seen it.
     #[must_use]
     pub fn oldest(&self) -> Option<Duration> {
         self.with(|seen| seen.oldest)
@@ -121,6 +121,10 @@ struct Pause {
     is_stranger: bool,
 }
 
+/// When this resolver has first seen each branch that is in doubt. How long a branch has been so by the clock is a difference of two clocks,
+/// one of which may run wrong or be set: a branch that seems to be prepared in the future would not be asked about before then.
+type Sights = HashMap<BranchId, Instant>;
+
 /// What came of a question.
 enum Heard {
     Ended,
@@ -137,7 +141,7 @@ impl Resolver {
         Self { client: client.with_retry(RetryPolicy::none()), manager, grace: GRACE, waits, health: ResolverHealth::default() }
     }
 
-    /// How long a branch may be in doubt before it is asked for (default 5 s).
+    /// How long a branch may be in doubt, by the clock or since this resolver has first seen it, before it is asked for (default 5 s).
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self
@@ -158,11 +162,11 @@ impl Resolver {
 
     /// Asks until it is told to stop. A branch that is in doubt then is asked for by the next start.
     pub async fn run(self, shutdown: CancellationToken) {
-        let mut pauses = HashMap::new();
+        let (mut pauses, mut sights) = (HashMap::new(), Sights::new());
         let mut random = StdRng::seed_from_u64(Uuid::new_v4().as_u64_pair().0);
         loop {
             let wait = tokio::select! {
-                wait = self.round(&mut pauses, &mut random) => wait,
+                wait = self.round(&mut pauses, &mut sights, &mut random) => wait,
                 () = shutdown.cancelled() => return,
             };
             tokio::select! {
@@ -173,7 +177,7 @@ impl Resolver {
     }
 
     /// Asks about every branch whose time has come, and says how long to wait then.
-    async fn round(&self, pauses: &mut HashMap<BranchId, Pause>, random: &mut StdRng) -> Duration {
+    async fn round(&self, pauses: &mut HashMap<BranchId, Pause>, sights: &mut Sights, random: &mut StdRng) -> Duration {
         let in_doubt = match self.manager.in_doubt().await {
             Ok(in_doubt) => in_doubt,
             Err(error) => {
@@ -181,11 +185,14 @@ impl Resolver {
                 return TICK;
             }
         };
-        pauses.retain(|id, _| in_doubt.iter().any(|branch| branch.id == *id));
-        self.see(&in_doubt, pauses);
         let now = Instant::now();
-        let is_due = |branch: &&InDoubt| age(branch) >= self.grace && pauses.get(&branch.id).is_none_or(|pause| pause.until <= now);
-        let due: Vec<&BranchId> = in_doubt.iter().filter(is_due).map(|branch| &branch.id).collect();
+        *sights = in_doubt.iter().map(|branch| (branch.id.clone(), sights.get(&branch.id).copied().unwrap_or(now))).collect();
+        pauses.retain(|id, _| sights.contains_key(id));
+        let ages: Vec<Duration> = in_doubt.iter().map(|branch| age(branch).max(now.duration_since(sights[&branch.id]))).collect();
+        self.see(&ages, pauses);
+        let is_due = |id: &BranchId, age: Duration| age >= self.grace && pauses.get(id).is_none_or(|pause| pause.until <= now);
+        let due: Vec<&BranchId> =
+            in_doubt.iter().zip(ages).filter(|(branch, age)| is_due(&branch.id, *age)).map(|(branch, _)| &branch.id).collect();
         for some in due.chunks(ASK_MAX) {
             let heard = join_all(some.iter().map(|id| self.ask(id))).await;
             for (id, heard) in some.iter().zip(heard) {
@@ -196,10 +203,10 @@ impl Resolver {
         next.unwrap_or(TICK).clamp(Duration::from_millis(1), TICK.min(self.grace.max(Duration::from_millis(10))))
     }
 
-    fn see(&self, in_doubt: &[InDoubt], pauses: &HashMap<BranchId, Pause>) {
+    fn see(&self, ages: &[Duration], pauses: &HashMap<BranchId, Pause>) {
         self.health.with(|seen| {
-            seen.in_doubt = in_doubt.len();
-            seen.oldest = in_doubt.iter().map(age).max();
+            seen.in_doubt = ages.len();
+            seen.oldest = ages.iter().max().copied();
             seen.strangers = pauses.values().filter(|pause| pause.is_stranger).count();
         });
     }
@@ -254,7 +261,7 @@ impl Resolver {
     }
 }
 
-/// For how long a branch has been in doubt.
+/// For how long a branch has been in doubt by the clock; nothing if that was set back since.
 #[expect(clippy::disallowed_methods, reason = "when it is asked is no decision about the branch")]
 fn age(branch: &InDoubt) -> Duration {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();

@@ -216,6 +216,32 @@ async fn nobody_guesses_about_a_branch_that_nobody_knows() {
     assert_eq!(code(late.commit(&id(4)).await), Err(BRANCH_UNKNOWN.into()));
 }
 
+/// An answer of a commit in one phase is the outcome of its transaction: a call that comes late must not turn it round, whatever is forgotten.
+#[tokio::test]
+async fn a_commit_in_one_phase_that_was_refused_stays_refused() {
+    let Some(database) = database().await else { return };
+    let (db, branches) = (database.client().await, builder(&database, 4).start().await.expect("started"));
+    // Its work was lost with the process that had it.
+    assert_eq!(code(branches.commit_one_phase(&id(1), 1).await), Err(BRANCH_UNKNOWN.into()));
+    // Some of its work was lost.
+    add(&branches, 2, "a").await.expect("done");
+    assert_eq!(code(branches.commit_one_phase(&id(2), 2).await), Err(BRANCH_UNKNOWN.into()));
+    // Its handler has refused.
+    assert_eq!(work(&branches, call(3, "a", "refuse", "a", 0)).await, Err("NO".into()));
+    assert_eq!(code(branches.commit_one_phase(&id(3), 1).await), Err(BRANCH_ROLLED_BACK.into()));
+    // Its coordinator has rolled it back.
+    add(&branches, 4, "a").await.expect("the lock was let go");
+    assert_eq!(code(branches.rollback(&id(4)).await), Ok(()));
+    assert_eq!(code(branches.commit_one_phase(&id(4), 1).await), Err(BRANCH_ROLLED_BACK.into()));
+    let fresh = builder(&database, 4).start().await.expect("started");
+    for instance in 1..=4 {
+        assert_eq!(add(&fresh, instance, "a").await, Err(BRANCH_UNKNOWN.into()), "{instance}");
+        let refused = code(fresh.commit_one_phase(&id(instance), 1).await);
+        assert!(refused == Err(BRANCH_UNKNOWN.into()) || refused == Err(BRANCH_ROLLED_BACK.into()), "{instance}: {refused:?}");
+    }
+    assert_eq!((reserved(&db, "a").await, is_locked(&database, "a").await), (0, false));
+}
+
 #[tokio::test]
 async fn a_branch_that_lost_an_action_votes_no_and_so_does_one_that_was_never_asked() {
     let Some(database) = database().await else { return };

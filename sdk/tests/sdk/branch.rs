@@ -242,6 +242,59 @@ async fn nobody_guesses_about_a_branch_that_nobody_knows() {
     assert_eq!(value(&db, "n"), 1);
 }
 
+/// An answer of a commit in one phase is the outcome of its transaction: a call that comes late must not turn it round, whatever is forgotten.
+#[tokio::test]
+async fn a_commit_in_one_phase_that_was_refused_stays_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    // Longer than a test takes, but in the second round.
+    let start = |idle| {
+        let db = open_db(dir.path(), &[]);
+        let branches = builder().idle_timeout(idle).open(Arc::clone(&db)).expect("open");
+        (db, branches)
+    };
+    let (db, branches) = start(Duration::from_secs(600));
+    // Its work was lost with the process that had it.
+    assert_eq!(code(branches.commit_one_phase(&id(1), 1).await), Err(BRANCH_UNKNOWN.into()));
+    assert_eq!(add(&branches, 1, "n").await, Err(BRANCH_UNKNOWN.into()), "the call comes late, and opens nothing");
+    assert_eq!(code(branches.commit_one_phase(&id(1), 1).await), Err(BRANCH_UNKNOWN.into()));
+    // Some of its work was lost.
+    add(&branches, 2, "n").await.expect("done");
+    assert_eq!(code(branches.commit_one_phase(&id(2), 2).await), Err(BRANCH_UNKNOWN.into()));
+    // Its handler has refused.
+    assert_eq!(work(&branches, call(3, "a", "refuse", "n", 0)).await, Err("NO".into()));
+    assert_eq!(code(branches.commit_one_phase(&id(3), 1).await), Err(BRANCH_ROLLED_BACK.into()));
+    drop(db);
+    branches.close().await;
+
+    let (db, branches) = start(SHORT);
+    // It has heard nothing for too long.
+    add(&branches, 4, "n").await.expect("done");
+    crate::support::until("the lock of the open branch is let go", || !is_locked(&db, "n")).await;
+    assert_eq!(code(branches.commit_one_phase(&id(4), 1).await), Err(BRANCH_EXPIRED.into()));
+    drop(db);
+    branches.close().await;
+
+    let (db, branches) = start(Duration::from_secs(600));
+    for instance in 1..=4 {
+        assert_eq!(add(&branches, instance, "n").await, Err(BRANCH_UNKNOWN.into()), "{instance}");
+        assert_eq!(code(branches.commit_one_phase(&id(instance), 1).await), Err(BRANCH_UNKNOWN.into()), "{instance}");
+    }
+    drop(db);
+    branches.close().await;
+
+    // Also when nothing is asked before.
+    let (db, branches) = start(Duration::from_secs(600));
+    for instance in 1..=4 {
+        assert_eq!(code(branches.commit_one_phase(&id(instance), 1).await), Err(BRANCH_UNKNOWN.into()), "{instance}");
+        assert_eq!(code(branches.prepare(&id(instance), 1).await), Err(BRANCH_UNKNOWN.into()), "{instance}");
+        assert_eq!(code(branches.commit(&id(instance)).await), Err(BRANCH_UNKNOWN.into()), "{instance}");
+        assert_eq!(code(branches.rollback(&id(instance)).await), Ok(()), "{instance}");
+    }
+    assert_eq!((value(&db, "n"), is_locked(&db, "n")), (0, false));
+    assert_eq!(branches.sweep(&db, 0).expect("readable"), 0);
+    assert_eq!(branches.sweep(&db, u64::MAX).expect("swept"), 4, "one row each");
+}
+
 #[tokio::test]
 async fn a_branch_that_lost_an_action_votes_no_and_so_does_one_that_was_never_asked() {
     let dir = tempfile::tempdir().expect("a directory");

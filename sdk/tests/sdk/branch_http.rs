@@ -8,6 +8,7 @@ use sagamq_sdk::branch::{BranchManager, BranchRouter, Resolver};
 use sagamq_sdk::{CallError, CancellationToken};
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// A participant that is served on a port of its own.
@@ -188,6 +189,37 @@ async fn branches_in_doubt_are_asked_for_until_the_coordinator_decides_and_never
         ["committed", "rolled_back", "undecided", "stranger", "late"].map(|key| is_locked(&db, key)),
         [false, false, true, true, false]
     );
+    shutdown.cancel();
+    soon(running).await.expect("no panic");
+}
+
+#[tokio::test]
+async fn a_branch_that_was_prepared_by_a_clock_that_ran_ahead_is_asked_for_and_told_of_all_the_same() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let db = open_db(dir.path(), &[]);
+    // The year 2100: the clock was set right since.
+    let branches = builder().clock(|| 4_102_444_800_000).open(Arc::clone(&db)).expect("open");
+    add(&branches, 1, "n").await.expect("done");
+    code(branches.prepare(&id(1), 1).await).expect("a vote");
+    let is_decided = Arc::new(AtomicBool::new(false));
+    let decided = Arc::clone(&is_decided);
+    let coordinator = Server::start(move |seen| {
+        let said = if decided.load(Ordering::SeqCst) { "rolled_back" } else { "undecided" };
+        async move { outcome(&seen.path, said) }
+    })
+    .await;
+    let grace = Duration::from_millis(50);
+    let resolver = Resolver::new(coordinator.client(), Arc::new(branches.clone()))
+        .grace(grace)
+        .pauses(Duration::from_millis(2), Duration::from_millis(20));
+    let (health, shutdown) = (resolver.health(), CancellationToken::new());
+    let running = tokio::spawn(resolver.run(shutdown.clone()));
+    until("its age is told", || health.oldest().is_some_and(|age| age >= grace)).await;
+    until("it is asked for", || !coordinator.seen().is_empty()).await;
+    assert!(is_locked(&db, "n"), "nobody guesses");
+    is_decided.store(true, Ordering::SeqCst);
+    until("it is resolved", || health.resolved() == 1).await;
+    assert_eq!((value(&db, "n"), is_locked(&db, "n")), (0, false));
     shutdown.cancel();
     soon(running).await.expect("no panic");
 }

@@ -74,6 +74,8 @@ enum Known {
     ReadOnly,
     /// Not after a restart.
     RolledBack,
+    /// Its commit in one phase was refused, and nothing else is known of it.
+    Refused,
     Committed,
 }
 
@@ -88,6 +90,8 @@ struct Open {
 #[derive(Default)]
 struct Model {
     branches: BTreeMap<u128, Known>,
+    /// Branches that were rolled back, and then refused to commit in one phase: that is known after a restart.
+    refused: BTreeSet<u128>,
     committed: [u64; 2],
 }
 
@@ -118,6 +122,7 @@ impl Model {
                 return Err(BRANCH_COMMITTED.into());
             }
             Some(Known::RolledBack) => return Err(BRANCH_ROLLED_BACK.into()),
+            Some(Known::Refused) => return Err(BRANCH_UNKNOWN.into()),
             None if claimed > 0 => return Err(BRANCH_UNKNOWN.into()),
             None => Open::default(),
             Some(Known::Open(open)) => match open.done.get(&step) {
@@ -144,7 +149,7 @@ impl Model {
 
     fn prepare(&mut self, instance: u128, claimed: u32) -> Result<Vote, String> {
         match self.branches.get(&instance).cloned() {
-            None => Err(BRANCH_UNKNOWN.into()),
+            None | Some(Known::Refused) => Err(BRANCH_UNKNOWN.into()),
             Some(Known::RolledBack) => Err(BRANCH_ROLLED_BACK.into()),
             Some(Known::Committed) => Err(BRANCH_COMMITTED.into()),
             Some(Known::ReadOnly) => Ok(Vote::ReadOnly),
@@ -173,7 +178,7 @@ impl Model {
 
     fn commit(&mut self, instance: u128) -> Result<(), String> {
         match self.branches.get(&instance).cloned() {
-            None | Some(Known::Open(_)) => Err(BRANCH_UNKNOWN.into()),
+            None | Some(Known::Open(_) | Known::Refused) => Err(BRANCH_UNKNOWN.into()),
             Some(Known::RolledBack) => Err(BRANCH_ROLLED_BACK.into()),
             Some(Known::Committed | Known::ReadOnly) => Ok(()),
             Some(Known::Prepared(open)) => {
@@ -186,7 +191,7 @@ impl Model {
     fn roll_back(&mut self, instance: u128) -> Result<(), String> {
         match self.branches.get(&instance) {
             Some(Known::Committed) => Err(BRANCH_COMMITTED.into()),
-            Some(Known::ReadOnly) => Ok(()),
+            Some(Known::ReadOnly | Known::Refused) => Ok(()),
             _ => {
                 self.branches.insert(instance, Known::RolledBack);
                 Ok(())
@@ -197,8 +202,17 @@ impl Model {
     fn one_phase(&mut self, instance: u128, claimed: u32) -> Result<(), String> {
         match self.branches.get(&instance).cloned() {
             Some(Known::Prepared(_)) => Err(BRANCH_PREPARED.into()),
+            None => {
+                self.branches.insert(instance, Known::Refused);
+                Err(BRANCH_UNKNOWN.into())
+            }
+            Some(Known::RolledBack) => {
+                self.refused.insert(instance);
+                Err(BRANCH_ROLLED_BACK.into())
+            }
             Some(Known::Open(open)) if claimed as usize != open.done.len() => {
                 self.branches.insert(instance, Known::RolledBack);
+                self.refused.insert(instance);
                 Err(BRANCH_UNKNOWN.into())
             }
             Some(Known::Open(open)) if open.adds.values().all(|adds| *adds == 0) => {
@@ -213,9 +227,10 @@ impl Model {
         }
     }
 
-    /// What is prepared is found again, what is committed can be seen, and nothing else is known any more.
+    /// What is prepared is found again, what is committed or was refused to be can be seen, and nothing else is known any more.
     fn restart(&mut self) {
-        self.branches.retain(|_, known| matches!(known, Known::Prepared(_) | Known::Committed));
+        self.branches.retain(|_, known| matches!(known, Known::Prepared(_) | Known::Committed | Known::Refused));
+        self.branches.extend(self.refused.iter().map(|instance| (*instance, Known::Refused)));
         for known in self.branches.values_mut() {
             if let Known::Prepared(open) = known {
                 open.done.clear();

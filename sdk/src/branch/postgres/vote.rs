@@ -77,8 +77,14 @@ impl Inner {
         match &*state {
             // It said that it has changed nothing, so there is nothing that could fail to be committed.
             State::Ended(End::Committed | End::ReadOnly) => return Ok(()),
-            State::Ended(end) => return Err(end.branch_error()),
-            State::Open(open) if open.answers.done() != done => return Err(self.lose(&mut state, done).await.branch_error()),
+            State::Ended(end) => {
+                let refusal = end.branch_error();
+                return self.refuse_one_phase(id, refusal).await;
+            }
+            State::Open(open) if open.answers.done() != done => {
+                let end = self.lose(&mut state, done).await;
+                return self.refuse_one_phase(id, end.branch_error()).await;
+            }
             State::Prepared(_) => return Err(prepared()),
             State::Open(_) | State::Absent => {}
         }
@@ -88,10 +94,16 @@ impl Inner {
             return result;
         }
         self.forget(id, &slot);
+        self.refuse_one_phase(id, BranchError::refused(BRANCH_UNKNOWN, "its work is not here: it never was, or it is lost")).await
+    }
+
+    /// Refuses a commit in one phase, unless the database knows better. The refusal is the decision of its transaction: it is written down
+    /// before it is told, or an older call that comes late could open the branch anew once this process has forgotten it, and commit it.
+    async fn refuse_one_phase(&self, id: &BranchId, refusal: BranchError) -> Result<(), BranchError> {
         match self.witness(id).await? {
             Fate::Prepared => Err(prepared()),
             Fate::Committed => Ok(()),
-            Fate::Lost => Err(BranchError::refused(BRANCH_UNKNOWN, "its work is not here: it never was, or it is lost")),
+            Fate::Lost => Err(refusal),
         }
     }
 

@@ -1,6 +1,7 @@
 //! What the owner still knows of branches that have ended: answers to repetitions, and a fence before calls that come late.
 
-use crate::branch::error::{BRANCH_COMMITTED, BRANCH_EXPIRED, BRANCH_ROLLED_BACK, BranchError};
+use super::row::RowKind;
+use crate::branch::error::{BRANCH_COMMITTED, BRANCH_EXPIRED, BRANCH_ROLLED_BACK, BRANCH_UNKNOWN, BranchError};
 use crate::branch::id::BranchId;
 use std::collections::{HashMap, VecDeque};
 
@@ -17,6 +18,17 @@ pub(super) enum Ended {
     /// Why.
     RolledBack(String),
     Expired,
+    /// Its commit in one phase was refused, and nothing more is known of it.
+    Refused,
+}
+
+impl From<RowKind> for Ended {
+    fn from(kind: RowKind) -> Self {
+        match kind {
+            RowKind::Committed => Self::Committed,
+            RowKind::Refused => Self::Refused,
+        }
+    }
 }
 
 impl Ended {
@@ -27,6 +39,7 @@ impl Ended {
             Self::ReadOnly => BranchError::refused(BRANCH_COMMITTED, "the branch has ended: it had changed nothing"),
             Self::RolledBack(why) => BranchError::refused(BRANCH_ROLLED_BACK, format!("the branch was rolled back: {why}")),
             Self::Expired => BranchError::refused(BRANCH_EXPIRED, "the branch was rolled back, because it heard nothing for too long"),
+            Self::Refused => BranchError::refused(BRANCH_UNKNOWN, "the commit of the branch was refused before, and it was given up"),
         }
     }
 }

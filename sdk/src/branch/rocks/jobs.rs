@@ -1,18 +1,18 @@
 //! What workers do with a branch that they were lent: the steps that wait for locks or for the disk.
 
-use super::builder::Handler;
+use super::builder::{Handler, RocksBranchesError};
 use super::ended::Ended;
 use super::open_branch::Held;
 use super::recovery::{Families, writes_of};
 use super::request::{Answer, Reply};
-use super::row::{encode_key, encode_value};
+use super::row::{RowKind, decode_value, encode_key, encode_value};
 use super::{BranchDb, BranchTransaction};
 use crate::branch::error::{BRANCH_COMMITTED, BRANCH_STORAGE, BRANCH_UNKNOWN, BranchError};
 use crate::branch::id::BranchId;
 use crate::branch::manager::Vote;
 use crate::consumer::panic_text;
 use crate::worker::CallError;
-use ::rocksdb::{Error, TransactionOptions, WriteOptions};
+use ::rocksdb::{TransactionOptions, WriteOptions};
 use sagamq_api::JsonText;
 use sagamq_api::saga::{Call, Failure};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -27,6 +27,9 @@ const HANDLER_PANICKED: &str = "HANDLER_PANICKED";
 
 /// The code of a call whose handler says that it goes on elsewhere.
 const HANDLER_ONGOING: &str = "HANDLER_ONGOING";
+
+/// How long the row of a refusal waits for its lock, which nobody has but who sweeps.
+const REFUSAL_LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A transaction that is prepared.
 pub(super) struct Prepared<'db> {
@@ -77,7 +80,8 @@ pub(super) fn begin(db: &BranchDb, lock_timeout: Duration) -> BranchTransaction<
 }
 
 impl<'db> Desk<'db> {
-    /// Runs an action. With the first one it is looked up whether the branch is committed already: then this is a call that comes late.
+    /// Runs an action. With the first one it is looked up whether the branch is committed already, or its commit was refused: then
+    /// this is a call that comes late.
     pub(super) fn work(
         &self,
         id: BranchId,
@@ -87,13 +91,17 @@ impl<'db> Desk<'db> {
         reply: Reply<Result<JsonText, CallError>>,
     ) -> Outcome<'db> {
         let is_first = call.transaction.as_ref().is_some_and(|transaction| transaction.actions_done == 0);
-        let result = match is_first.then(|| self.is_committed(&id)) {
-            Some(Ok(true)) => {
-                let refused = CallError::refused(BRANCH_COMMITTED, "the branch is committed; the call comes late");
-                return Outcome { id, next: Next::Ended(Ended::Committed), done: None, answer: Answer::Work(reply, Err(refused)) };
+        let result = match is_first.then(|| self.row(&id)) {
+            Some(Ok(Some(kind))) => {
+                let (code, message) = match kind {
+                    RowKind::Committed => (BRANCH_COMMITTED, "the branch is committed; the call comes late"),
+                    RowKind::Refused => (BRANCH_UNKNOWN, "the commit of the branch was refused; the call comes late"),
+                };
+                let answer = Answer::Work(reply, Err(CallError::refused(code, message)));
+                return Outcome { id, next: Next::Ended(kind.into()), done: None, answer };
             }
             Some(Err(error)) => Err(CallError::refused(BRANCH_STORAGE, error.to_string())),
-            Some(Ok(false)) | None => catch_unwind(AssertUnwindSafe(|| handler(&txn, &call)))
+            Some(Ok(None)) | None => catch_unwind(AssertUnwindSafe(|| handler(&txn, &call)))
                 .unwrap_or_else(|panic| Err(CallError::refused(HANDLER_PANICKED, panic_text(&*panic)))),
         };
         match result {
@@ -146,9 +154,49 @@ impl<'db> Desk<'db> {
             Ok(true) => commit(&id, txn),
             Ok(false) => (Next::Ended(Ended::ReadOnly), Ok(())),
             Err((Ended::Committed, _)) => (Next::Ended(Ended::Committed), Ok(())),
-            Err((ended, error)) => (Next::Ended(ended), Err(error)),
+            Err((ended, error)) => {
+                // It may have the lock of its row.
+                drop(txn);
+                self.refused(&id, Some(ended), error)
+            }
         };
         Outcome { id, next, done: None, answer: Answer::End(reply, result) }
+    }
+
+    /// Refuses a commit in one phase. `ended`: how the branch has ended, if that is known.
+    pub(super) fn refuse_one_phase(
+        &self,
+        id: BranchId,
+        ended: Option<Ended>,
+        refusal: BranchError,
+        reply: Reply<Result<(), BranchError>>,
+    ) -> Outcome<'db> {
+        let (next, result) = self.refused(&id, ended, refusal);
+        Outcome { id, next, done: None, answer: Answer::End(reply, result) }
+    }
+
+    /// The refusal is the decision of its transaction, so it is told when it is on disk, and not before.
+    fn refused(&self, id: &BranchId, ended: Option<Ended>, refusal: BranchError) -> (Next<'db>, Result<(), BranchError>) {
+        match self.write_refusal(id) {
+            Ok(RowKind::Committed) => (Next::Ended(Ended::Committed), Ok(())),
+            Ok(RowKind::Refused) => (Next::Ended(ended.unwrap_or(Ended::Refused)), Err(refusal)),
+            Err(error) => {
+                let message = format!("the commit of {id} is refused, and that cannot be written: {error}");
+                (ended.map_or(Next::Absent, Next::Ended), Err(BranchError::unknown(BRANCH_STORAGE, message)))
+            }
+        }
+    }
+
+    /// Writes down that the commit of a branch was refused, unless it has a row; says what its row says then.
+    fn write_refusal(&self, id: &BranchId) -> Result<RowKind, RocksBranchesError> {
+        let key = encode_key(&self.prefix, id);
+        let txn = begin(self.db, REFUSAL_LOCK_TIMEOUT);
+        if let Some(value) = txn.get_for_update(&key, true)? {
+            return Ok(decode_value(&value)?.0);
+        }
+        txn.put(&key, encode_value(RowKind::Refused, (self.clock)()))?;
+        txn.commit()?;
+        Ok(RowKind::Refused)
     }
 
     /// Writes the row of a branch as its last write; says false, and writes nothing, if the branch wrote nothing.
@@ -165,25 +213,35 @@ impl<'db> Desk<'db> {
         let key = encode_key(&self.prefix, id);
         match txn.get_for_update(&key, true) {
             Ok(None) => {}
-            Ok(Some(_)) => return Err((Ended::Committed, Ended::Committed.refusal())),
+            Ok(Some(value)) => {
+                return Err(match decode_value(&value) {
+                    Ok((kind, _)) => (kind.into(), Ended::from(kind).refusal()),
+                    Err(error) => rolled_back(BRANCH_STORAGE, error.to_string()),
+                });
+            }
             Err(error) => return Err(rolled_back(BRANCH_STORAGE, format!("the row of the branch cannot be read: {error}"))),
         }
-        match txn.put(&key, encode_value(at_ms)) {
+        match txn.put(&key, encode_value(RowKind::Committed, at_ms)) {
             Ok(()) => Ok(true),
             Err(error) => Err(rolled_back(BRANCH_STORAGE, format!("the row of the branch cannot be written: {error}"))),
         }
     }
 
-    /// Answers for a branch that nobody knows here: `answer` is told whether its row is visible.
-    pub(super) fn look(&self, id: BranchId, answer: impl FnOnce(Result<bool, BranchError>) -> (Option<Ended>, Answer)) -> Outcome<'db> {
-        let is_committed = self.is_committed(&id).map_err(|error| BranchError::unknown(BRANCH_STORAGE, error.to_string()));
-        let (ended, answer) = answer(is_committed);
+    /// Answers for a branch that nobody knows here: `answer` is told what its row says, if one is visible.
+    pub(super) fn look(
+        &self,
+        id: BranchId,
+        answer: impl FnOnce(Result<Option<RowKind>, BranchError>) -> (Option<Ended>, Answer),
+    ) -> Outcome<'db> {
+        let row = self.row(&id).map_err(|error| BranchError::unknown(BRANCH_STORAGE, error.to_string()));
+        let (ended, answer) = answer(row);
         Outcome { id, next: ended.map_or(Next::Absent, Next::Ended), done: None, answer }
     }
 
-    /// Whether the row of the branch is visible. What stands in it decides nothing.
-    fn is_committed(&self, id: &BranchId) -> Result<bool, Error> {
-        Ok(self.db.get_pinned(encode_key(&self.prefix, id))?.is_some())
+    /// What the row of the branch says, if one is visible.
+    fn row(&self, id: &BranchId) -> Result<Option<RowKind>, RocksBranchesError> {
+        let Some(value) = self.db.get_pinned(encode_key(&self.prefix, id))? else { return Ok(None) };
+        Ok(Some(decode_value(&value)?.0))
     }
 }
 
@@ -227,7 +285,7 @@ fn broken<'db, T>(reason: String, left: Option<BranchTransaction<'db>>) -> (Next
 
 /// The refusal of a branch that does not know what it is asked about.
 pub(super) fn unknown_branch(id: &BranchId) -> BranchError {
-    BranchError::refused(BRANCH_UNKNOWN, format!("{id} is not known here, and no row of it is visible"))
+    BranchError::refused(BRANCH_UNKNOWN, format!("{id} is not known here, and no row says that it is committed"))
 }
 
 /// What a handler said, as a refusal: the branch is rolled back, so nothing took effect.

@@ -15,12 +15,14 @@
 //!
 //! ```text
 //! key    prefix ‖ cluster (16 bytes, the UUID) ‖ instance (16 bytes, the UUID) ‖ branch (its text)
-//! value  version (1 byte, 0x01) ‖ written at (8 bytes, big-endian, milliseconds since 1970)
+//! value  kind (1 byte: 0x01 committed, 0x02 refused) ‖ written at (8 bytes, big-endian, milliseconds since 1970)
 //! ```
 //!
-//! The row is written in the branch's own transaction, as the last thing before it is prepared or committed. So it is visible if and only if the
-//! branch is committed. The name of the prepared transaction is the text of the [`BranchId`]. A branch that wrote nothing has
-//! no row. Prefix: `\0branch/`, unless told otherwise.
+//! The row of the kind *committed* is written in the branch's own transaction, as the last thing before it is prepared or committed. So it is
+//! visible if and only if the branch is committed. One of the kind *refused* is written, and synced, before a commit in one phase is refused:
+//! the transaction is aborted by that, and an older call that comes late must neither open the branch anew nor commit it. The name of the
+//! prepared transaction is the text of the [`BranchId`]. A branch that wrote nothing has no row of its own. Prefix: `\0branch/`, unless told
+//! otherwise.
 
 mod builder;
 mod ended;
@@ -147,7 +149,7 @@ impl RocksBranches {
     ///
     /// A row answers a coordinator that asks again for a commit, because it did not hear that it was done. **Keep rows for longer than a
     /// coordinator of yours may be away**, the time until somebody restores it from a backup included: a branch whose row was swept is
-    /// `BRANCH_UNKNOWN`, and then somebody has to look.
+    /// `BRANCH_UNKNOWN`, and then somebody has to look. A row of a commit that was refused keeps calls out that come late.
     ///
     /// # Errors
     /// [`RocksBranchesError`] when the database fails or a row cannot be read; rows before it are deleted.
@@ -160,7 +162,8 @@ impl RocksBranches {
                 break;
             }
             // A row that is visible is written once, and whoever comes late only reads it: it is deleted as it was seen.
-            if row::decode_value(&value)? < before_ms {
+            let (_, at_ms) = row::decode_value(&value)?;
+            if at_ms < before_ms {
                 db.delete(&key)?;
                 swept += 1;
             }

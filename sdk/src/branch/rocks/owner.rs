@@ -6,6 +6,7 @@ use super::jobs::{Desk, Next, Outcome, Prepared, begin, commit_prepared, roll_ba
 use super::open_branch::{Branch, Held, Remembered};
 use super::recovery::{Families, Recovered};
 use super::request::{Answer, Reply, Request, Verb};
+use super::row::RowKind;
 use super::workers::{AbortOnPanic, Workers};
 use super::{BranchDb, BranchTransaction};
 use crate::branch::error::{BRANCH_PREPARED, BRANCH_STORAGE, BRANCH_UNKNOWN, BranchError};
@@ -167,8 +168,12 @@ impl<'scope, 'db: 'scope> Owner<'scope, 'db> {
                 (verb, ended) => verb.answer(ended.refusal()).send(),
             },
             (Verb::Commit { reply } | Verb::CommitOnePhase { reply, .. }, Some(Ended::Committed | Ended::ReadOnly))
-            | (Verb::Rollback { reply }, Some(Ended::RolledBack(_) | Ended::ReadOnly | Ended::Expired)) => {
+            | (Verb::Rollback { reply }, Some(Ended::RolledBack(_) | Ended::ReadOnly | Ended::Expired | Ended::Refused)) => {
                 Answer::End(reply, Ok(())).send()
+            }
+            (Verb::CommitOnePhase { reply, .. }, Some(ended)) => {
+                let (ended, refusal) = (ended.clone(), ended.refusal());
+                self.refuse_one_phase(id, Some(ended), refusal, reply);
             }
             (verb, Some(ended)) => verb.answer(ended.refusal()).send(),
             (Verb::Work { call, reply }, None) => self.open(id, *call, reply),
@@ -199,25 +204,34 @@ impl<'scope, 'db: 'scope> Owner<'scope, 'db> {
 
     /// Looks for the row of a branch that nobody knows here, and answers by it.
     fn look(&mut self, id: BranchId, verb: Verb) {
+        let unknown = unknown_branch(&id);
+        let verb = match verb {
+            Verb::CommitOnePhase { reply, .. } => return self.refuse_one_phase(id, None, unknown, reply),
+            verb => verb,
+        };
         // It has its place meanwhile, so whatever comes waits for what is found.
         self.branches.insert(id.clone(), Branch::new(None, now(), self.settings.idle_timeout));
-        let desk = self.desk.clone();
-        self.workers.run(Box::new(move || {
-            let unknown = unknown_branch(&id);
-            desk.look(id, |is_committed| match (is_committed, verb) {
+        self.lend(move |desk| {
+            desk.look(id, |row| match (row, verb) {
                 (Err(error), verb) => (None, verb.answer(error)),
-                (Ok(true), Verb::Commit { reply } | Verb::CommitOnePhase { reply, .. }) => {
-                    (Some(Ended::Committed), Answer::End(reply, Ok(())))
-                }
-                (Ok(true), verb) => (Some(Ended::Committed), verb.answer(Ended::Committed.refusal())),
+                (Ok(Some(RowKind::Committed)), Verb::Commit { reply }) => (Some(Ended::Committed), Answer::End(reply, Ok(()))),
+                (Ok(Some(RowKind::Refused)), Verb::Rollback { reply }) => (Some(Ended::Refused), Answer::End(reply, Ok(()))),
+                (Ok(Some(kind)), verb) => (Some(kind.into()), verb.answer(Ended::from(kind).refusal())),
                 // From now on a call of it comes late.
-                (Ok(false), Verb::Rollback { reply }) => {
+                (Ok(None), Verb::Rollback { reply }) => {
                     let why = "the coordinator said so, before any of its calls came".to_owned();
                     (Some(Ended::RolledBack(why)), Answer::End(reply, Ok(())))
                 }
-                (Ok(false), verb) => (None, verb.answer(unknown)),
+                (Ok(None), verb) => (None, verb.answer(unknown)),
             })
-        }));
+        });
+    }
+
+    /// Refuses to commit, in one phase, a branch that is neither open nor prepared, unless its row says that it is committed.
+    fn refuse_one_phase(&mut self, id: BranchId, ended: Option<Ended>, refusal: BranchError, reply: Reply<Result<(), BranchError>>) {
+        // It has its place meanwhile, so whatever comes waits until the refusal is written.
+        self.branches.insert(id.clone(), Branch::new(None, now(), self.settings.idle_timeout));
+        self.lend(move |desk| desk.refuse_one_phase(id, ended, refusal, reply));
     }
 
     fn ask_open(&mut self, id: BranchId, txn: BranchTransaction<'db>, verb: Verb) {
@@ -296,8 +310,12 @@ impl<'scope, 'db: 'scope> Owner<'scope, 'db> {
     fn lost(&mut self, id: BranchId, txn: BranchTransaction<'db>, known: u32, done: u32, verb: Verb) {
         drop(txn);
         let message = format!("{known} actions of {id} were done, and {done} are here: the branch is rolled back");
-        let answer = verb.answer(BranchError::refused(BRANCH_UNKNOWN, message.clone()));
-        self.settle(Outcome { id, next: Next::Ended(Ended::RolledBack(message)), done: None, answer });
+        let (ended, refusal) = (Ended::RolledBack(message.clone()), BranchError::refused(BRANCH_UNKNOWN, message));
+        match verb {
+            // It has its place still.
+            Verb::CommitOnePhase { reply, .. } => self.lend(move |desk| desk.refuse_one_phase(id, Some(ended), refusal, reply)),
+            verb => self.settle(Outcome { id, next: Next::Ended(ended), done: None, answer: verb.answer(refusal) }),
+        }
     }
 
     fn lend(&mut self, job: impl FnOnce(&Desk<'db>) -> Outcome<'db> + Send + 'db) {

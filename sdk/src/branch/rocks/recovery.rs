@@ -77,7 +77,7 @@ pub(super) fn recover<'db>(db: &'db BranchDb, prefix: &[u8], families: &Families
             Ok(id) => {
                 let row = txn.get(encode_key(prefix, &id))?;
                 let value = row.ok_or_else(|| RocksBranchesError::NoRow { name: name.clone() })?;
-                let at_ms = decode_value(&value)?;
+                let (_, at_ms) = decode_value(&value)?;
                 tracing::warn!(branch = %id, at_ms, "found a prepared branch; it keeps its locks until its coordinator is heard");
                 recovered.branches.push((id, Prepared { txn, locks: Some(locks), at_ms }));
             }

@@ -1,9 +1,20 @@
-//! The row that a branch writes in its own transaction: writing and reading the bytes that the module's documentation describes.
+//! The row that a branch writes in its own transaction, or that is written when its commit is refused: writing and reading the bytes that the
+//! module's documentation describes.
 
 use crate::branch::id::BranchId;
 
-const VERSION: u8 = 1;
+const COMMITTED: u8 = 1;
+const REFUSED: u8 = 2;
 const VALUE_BYTES: usize = 1 + 8;
+
+/// What a row that is visible says of its branch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RowKind {
+    /// It is committed: the row was written in its own transaction.
+    Committed,
+    /// Its commit in one phase was refused: it never is committed.
+    Refused,
+}
 
 /// Why the row of a branch cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -19,18 +30,27 @@ pub(super) fn encode_key(prefix: &[u8], id: &BranchId) -> Vec<u8> {
 }
 
 /// The value of a row that was written at this time.
-pub(super) fn encode_value(at_ms: u64) -> [u8; VALUE_BYTES] {
-    let mut value = [VERSION; VALUE_BYTES];
+pub(super) fn encode_value(kind: RowKind, at_ms: u64) -> [u8; VALUE_BYTES] {
+    let kind = match kind {
+        RowKind::Committed => COMMITTED,
+        RowKind::Refused => REFUSED,
+    };
+    let mut value = [kind; VALUE_BYTES];
     value[1..].copy_from_slice(&at_ms.to_be_bytes());
     value
 }
 
-/// When a row was written.
-pub(super) fn decode_value(value: &[u8]) -> Result<u64, BranchRowError> {
-    match value.split_first_chunk::<1>() {
-        Some((&[VERSION], at_ms)) if at_ms.len() == 8 => Ok(u64::from_be_bytes(at_ms.try_into().expect("8 bytes, as was just looked at"))),
-        _ => Err(BranchRowError { value: value.to_vec() }),
-    }
+/// What a row says, and when it was written.
+pub(super) fn decode_value(value: &[u8]) -> Result<(RowKind, u64), BranchRowError> {
+    let damaged = || BranchRowError { value: value.to_vec() };
+    let (&[kind], at_ms) = value.split_first_chunk::<1>().ok_or_else(damaged)?;
+    let kind = match kind {
+        COMMITTED => RowKind::Committed,
+        REFUSED => RowKind::Refused,
+        _ => return Err(damaged()),
+    };
+    let at_ms: [u8; 8] = at_ms.try_into().map_err(|_| damaged())?;
+    Ok((kind, u64::from_be_bytes(at_ms)))
 }
 
 #[cfg(test)]
@@ -44,15 +64,18 @@ mod tests {
         let id = BranchId { cluster: Uuid::from_u128(1), instance: Uuid::from_u128(258), branch: "stock".into() };
         let expected = [b"p/".as_slice(), &[0; 15], &[1], &[0; 14], &[1, 2], b"stock"].concat();
         assert_eq!(encode_key(b"p/", &id), expected);
-        assert_eq!(encode_value(258), [1, 0, 0, 0, 0, 0, 0, 1, 2]);
+        assert_eq!(encode_value(RowKind::Committed, 258), [1, 0, 0, 0, 0, 0, 0, 1, 2]);
+        assert_eq!(encode_value(RowKind::Refused, 258), [2, 0, 0, 0, 0, 0, 0, 1, 2]);
     }
 
     proptest! {
         #[test]
         fn what_is_written_is_read_and_other_bytes_are_refused(at_ms: u64, other in proptest::collection::vec(any::<u8>(), 0..12)) {
-            prop_assert_eq!(decode_value(&encode_value(at_ms)).expect("readable"), at_ms);
-            if let Ok(at_ms) = decode_value(&other) {
-                prop_assert_eq!(encode_value(at_ms).to_vec(), other);
+            for kind in [RowKind::Committed, RowKind::Refused] {
+                prop_assert_eq!(decode_value(&encode_value(kind, at_ms)).expect("readable"), (kind, at_ms));
+            }
+            if let Ok((kind, at_ms)) = decode_value(&other) {
+                prop_assert_eq!(encode_value(kind, at_ms).to_vec(), other);
             }
         }
     }
