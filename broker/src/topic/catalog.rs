@@ -119,7 +119,12 @@ impl Topic {
     /// Its configuration is this one from now on. The number of its partitions is the same.
     pub(crate) fn configure(&self, config: TopicConfig) {
         assert_eq!(config.partitions as usize, self.partitions.len(), "the number of partitions is no part of a change");
+        let is_ordering_new = self.config.get().ordering != config.ordering;
         self.config.set(config);
+        if is_ordering_new {
+            // What waited for others of its key may be free now, also where nothing else happens.
+            self.groups().iter().for_each(|group| group.look_at_gates());
+        }
     }
 
     /// Whether the embedder needs it.

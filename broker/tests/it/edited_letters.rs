@@ -1,6 +1,6 @@
 //! Dead letters that are delivered edited, or so many a second.
 
-use crate::common::{Says as _, TestBroker, group, one_partition, topic};
+use crate::common::{Says as _, TestBroker, group, one_partition, topic, within};
 use core::time::Duration;
 use sagamq_api::headers::dead_letter;
 use sagamq_api::limits::{EDITED_BYTES_MAX, EDITED_RECORDS_MAX};
@@ -9,6 +9,7 @@ use sagamq_api::queue::{
 };
 use sagamq_api::record::ProduceRecord;
 use sagamq_api::stream::SeekPosition;
+use sagamq_api::topic::TopicConfigChange;
 use sagamq_api::{Offset, PartitionId};
 use sagamq_broker::storage::Storage;
 use sagamq_broker::storage::crash::{CrashStorage, FailedWrite};
@@ -97,6 +98,33 @@ async fn an_edited_record_is_delivered_to_its_group_until_it_is_settled_and_says
     test.broker.seek_group(&topic("t"), &group("g"), &sought).await.expect("moved");
     let texts: Vec<_> = all_due(&test).await.iter().map(|delivered| delivered.record.text().expect("text")).collect();
     assert_eq!(texts, ["bad 0", "bad 1"], "who begins anew gets what was produced");
+}
+
+#[tokio::test]
+async fn a_dead_letter_does_not_tell_the_reason_of_an_earlier_one_of_its_record() {
+    let test = given_up(MemoryStorage::new(), 1).await;
+    let change = TopicConfigChange { delivery_limit: Some(1), ..TopicConfigChange::default() };
+    test.broker.update_topic(&topic("t"), change).await.expect("changed");
+    assert_eq!(redrive(&test, 0, edit("good")).await.expect("redriven").redriven, 1);
+    let delivered = all_due(&test).await;
+    let reasons: Vec<_> = delivered.iter().map(|delivered| header(delivered, dead_letter::REASON)).collect();
+    assert_eq!(reasons, [Some("no number")], "who gets it is told why it was edited");
+    // Nobody says anything: its only lease runs out.
+    test.clock.advance(Duration::from_secs(31));
+    let dead = async {
+        loop {
+            assert!(test.receive("t", "g").await.is_empty(), "delivered once and no more");
+            let letters = test.broker.dead_letters(&topic("t"), &group("g"), &DeadLetterQuery::default()).await.expect("listed");
+            if !letters.dead_letters.is_empty() {
+                return letters.dead_letters;
+            }
+        }
+    };
+    let letters = within("it is a dead letter", dead).await;
+    let told: Vec<_> = letters.iter().map(|letter| (letter.cause.as_str(), letter.reason.as_deref(), letter.record.text())).collect();
+    assert_eq!(told, [("delivery_limit", None, Some("good".to_owned()))]);
+    let headers = &letters[0].record.payload.headers;
+    assert!(headers.get(dead_letter::EDITED_AT).is_some(), "it is what was edited");
 }
 
 #[tokio::test]

@@ -137,6 +137,23 @@ async fn the_order_is_kept_from_before_also_if_it_is_switched_on_after_partition
 }
 
 #[tokio::test]
+async fn what_waits_in_a_partition_where_nothing_else_happens_is_delivered_when_the_order_is_switched_off() {
+    for partitions in [None, Some(4)] {
+        let (test, key, _leased) = added(&MemoryStorage::new()).await;
+        // A younger one without a key is delivered before it, and is all that was left of its partition.
+        let free = keyed("", "free").with_partition(partition_of(key.as_bytes(), 3));
+        test.produce("t", vec![free], None).await;
+        let got = test.receive("t", "g").await;
+        assert_eq!(texts(&got), ["free"], "{partitions:?}");
+        test.ack("t", "g", &got).await;
+        assert_eq!(why(&test).await, EmptyReason::PartitionsAdded, "{partitions:?}");
+        let change = TopicConfigChange { ordering: Some(Ordering::None), partitions, ..TopicConfigChange::default() };
+        test.broker.update_topic(&topic("t"), change).await.expect("changed");
+        assert_eq!(texts(&test.receive("t", "g").await), ["new 1"], "{partitions:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_on_its_way_when_partitions_are_added_counts_as_before_also_if_its_client_has_gone() {
     for has_request_key in [false, true] {
         let test = TestBroker::with_topic(MemoryStorage::new(), "t", by_key(2)).await;

@@ -4,7 +4,9 @@ use super::cursor::Cursor;
 use super::find::FindGroupError;
 use crate::broker::Broker;
 use crate::broker::parameter::{ParameterError, in_range};
+use crate::ids::PartitionKey;
 use crate::log::batch::{Record, StoredRecord};
+use crate::log::compaction::Compacted;
 use crate::log::partition::Partition;
 use crate::log::{MemoryShare, ReadError, ReadMemoryFull};
 use crate::shard::queues::request::{Letter, LetterRange, LettersEnd, Pace, QueueError, QueueOp};
@@ -177,11 +179,12 @@ impl Broker {
                 at.offset = last.next();
                 candidates.into_iter().map(|offset| Letter { offset, origin: offset, edited: None }).collect()
             } else {
+                let may_be_gone = verb != Verb::Discard && (compacts || self.was_compacted(of.key().partition).await?);
                 let page = self.page(of.letters(), candidates).await?;
                 looked_at += page.records.len().max(1);
                 error = page.error.or(error);
                 at.offset = page.next;
-                let mut letters: Vec<Letter> = page.records.iter().filter_map(|record| letter(record, choice.cause, compacts)).collect();
+                let mut letters: Vec<Letter> = page.records.iter().filter_map(|record| letter(record, choice.cause, may_be_gone)).collect();
                 if let (Verb::Redrive { edit: Some(edit), .. }, [letter], [record]) = (verb, &mut letters[..], &page.records[..]) {
                     let payload = self.edited(&topic, record, edit)?;
                     letter.edited = Some(Box::new(Record { timestamp_ms: record.timestamp_ms, payload }));
@@ -259,6 +262,12 @@ impl Broker {
         Ok(payload)
     }
 
+    /// Whether compaction may have taken records of a partition, also if its topic does not compact any more.
+    async fn was_compacted(&self, partition: PartitionKey) -> Result<bool, ReadError> {
+        let storage = Arc::clone(&self.0.storage);
+        Ok(self.blocking(move || Compacted::is_stored(&*storage, partition)).await?)
+    }
+
     /// Reads letters, as many as the memory of one answer takes, off the async runtime.
     async fn page(&self, letters: &Arc<Partition>, offsets: Vec<Offset>) -> Result<Page, RedriveError> {
         let first = offsets[0];
@@ -272,18 +281,18 @@ impl Broker {
     }
 }
 
-/// The letter of a record, if it has this cause.
-fn letter(record: &StoredRecord, cause: Option<&str>, compacts: bool) -> Option<Letter> {
+/// The letter of a record, if it has this cause. `may_be_gone`: compaction may have taken what it comes from, or may do so.
+fn letter(record: &StoredRecord, cause: Option<&str>, may_be_gone: bool) -> Option<Letter> {
     let header = |name| record.payload.headers.get(name);
     if cause.is_some_and(|cause| header(dead_letter::CAUSE) != Some(cause)) {
         return None;
     }
     let origin = header(dead_letter::ORIGIN_OFFSET)?.parse().ok().map(Offset)?;
-    // What was given up is what is delivered again. Where a newer record of the key may take it out of the log, the letter has the only copy, if it has
-    // one.
+    // What was given up is what is delivered again. Where a newer record of the key takes it out of the log, or has done so, the letter has
+    // the only copy, if it has one.
     let is_edited = header(dead_letter::EDITED_AT).is_some();
     let has_copy = header(dead_letter::UNREAD).is_none();
-    let edited = (is_edited || (compacts && has_copy)).then(|| {
+    let edited = (is_edited || (may_be_gone && has_copy)).then(|| {
         let mut payload = record.payload.clone();
         if !is_edited {
             payload.headers = Headers::default();

@@ -2,7 +2,7 @@
 
 use super::receive::ReceiveError;
 use crate::broker::Broker;
-use crate::group::queue::KeyHash;
+use crate::group::queue::{KeyHash, key_hash};
 use crate::log::ReadError;
 use crate::log::partition::Partition;
 use crate::shard::queues::request::QueueOp;
@@ -14,7 +14,6 @@ use sagamq_api::Offset;
 use sagamq_api::limits::{PENDING_MAX, RECEIVE_RECORDS_MAX, RESPONSE_BYTES_MAX};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use xxhash_rust::xxh3::xxh3_64;
 
 /// How often partitions are asked again for what others could not give.
 const ROUNDS_MAX: usize = 3;
@@ -92,7 +91,7 @@ impl Broker {
     }
 
     /// The keys of these records, as far as the memory of one answer goes, and at least one. A record that is not there any more, or that is
-    /// damaged, keeps nobody back.
+    /// damaged, keeps nobody back, save where the group delivers a copy in its place: its shard knows the key of that.
     async fn keys_of(&self, partition: &Arc<Partition>, offsets: Vec<Offset>) -> Result<Vec<(Offset, KeyHash)>, ReceiveError> {
         let (mut found, _budget) = self.read_offsets(vec![(Arc::clone(partition), offsets)], RECEIVE_RECORDS_MAX).await?;
         let found = found.pop().expect("one partition was asked for");
@@ -100,9 +99,7 @@ impl Broker {
             // What a device cannot say now it may say later.
             return Err(error.into());
         }
-        let hash = |key: &[u8]| xxh3_64(key);
-        let mut keys: Vec<(Offset, KeyHash)> =
-            found.records.iter().map(|record| (record.offset, record.payload.key.as_deref().map(hash))).collect();
+        let mut keys: Vec<(Offset, KeyHash)> = found.records.iter().map(|record| (record.offset, key_hash(&record.payload))).collect();
         keys.extend(found.gone.into_iter().chain(found.failed).map(|offset| (offset, None)));
         keys.sort_unstable_by_key(|&(offset, _)| offset);
         Ok(keys)

@@ -1,10 +1,17 @@
 //! The lines in which the unsettled records of a queue stand, one a key: an index that `key_order` keeps.
 
 use sagamq_api::Offset;
+use sagamq_api::record::Payload;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// The hash of a record's key; none of a record without one.
 pub type KeyHash = Option<u64>;
+
+/// The hash of the key of a record: the one by which its partition is found.
+pub(crate) fn key_hash(payload: &Payload) -> KeyHash {
+    payload.key.as_deref().map(xxh3_64)
+}
 
 /// That partitions were added: the keys of these records may have been in another partition before, and what lies there is settled first.
 #[derive(Clone, Debug, PartialEq, Eq)]

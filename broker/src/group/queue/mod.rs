@@ -43,6 +43,7 @@ pub use state::{HandOut, QueueState};
 pub(crate) use edited::EditedRecords;
 pub(crate) use ended_letters::{EndedLetters, MayEnd};
 pub(crate) use journal::{Journal, StoredQueue, StoredRows};
+pub(crate) use key_lines::key_hash;
 pub(crate) use row::QueueRow;
 pub(crate) use trimmed::TrimmedCount;
 pub(crate) use view::QueueView;

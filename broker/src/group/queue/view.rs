@@ -64,7 +64,7 @@ impl QueueView {
         self.unlooked.store(unlooked.0, Ordering::Release);
         self.open.store(open as u64, Ordering::Release);
         self.is_ordered.store(state.is_ordered(), Ordering::Release);
-        self.waiting.store(state.waiting(), Ordering::Release);
+        self.waiting.store(state.waiting(), Ordering::SeqCst);
         // One whose key is not known may be one that can be delivered.
         self.ready.store(state.ready() + state.keys_unknown(), Ordering::SeqCst);
         self.reserved.store(state.reserved(), Ordering::SeqCst);
@@ -115,6 +115,7 @@ impl QueueView {
         self.next_fresh.load(Ordering::SeqCst) >= high_watermark.0
             && self.next_due_ms.load(Ordering::SeqCst) == u64::MAX
             && self.ready.load(Ordering::SeqCst) == 0
+            && self.waiting.load(Ordering::SeqCst) == 0
             && self.reserved.load(Ordering::SeqCst) == 0
     }
 

@@ -41,6 +41,11 @@ impl Compacted {
         }
     }
 
+    /// Whether compaction has gone through any of a partition, and may have taken any of its records.
+    pub(crate) fn is_stored(storage: &dyn Storage, key: PartitionKey) -> Result<bool, StorageError> {
+        Ok(storage.get(Family::Meta, &MetaKey::Compacted(key).encode())?.is_some())
+    }
+
     /// The bytes of an entry of the index at this offset, as they are counted now.
     pub(crate) fn shifted(&self, base: Offset, bytes: u64) -> u64 {
         if base < self.shift_below { bytes + self.shift } else { bytes }

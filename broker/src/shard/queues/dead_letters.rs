@@ -58,7 +58,14 @@ pub(super) fn write(core: &mut Core, queue: &Queue, key: GroupKey, given_up: &[G
             let read = found.records.iter().position(|read| read.offset == record.offset).map(|at| found.records.swap_remove(at));
             let is_failed = found.failed.contains(&record.offset);
             match (read, &found.error) {
-                (Some(read), _) => write_one(core, queue, key, *record, read.payload, read.timestamp_ms, reason),
+                (Some(mut read), _) => {
+                    if queue.edited.get(record.offset).is_none() {
+                        // What was produced with the headers of another dead letter is neither unread nor edited.
+                        read.payload.headers.remove(dead_letter::UNREAD);
+                        read.payload.headers.remove(dead_letter::EDITED_AT);
+                    }
+                    write_one(core, queue, key, *record, read.payload, read.timestamp_ms, reason);
+                }
                 (None, Some(error)) if is_failed => {
                     let reason = format!("the record could not be read: {error}");
                     write_one(core, queue, key, *record, unread(), 0, Some(&reason));
@@ -106,8 +113,10 @@ fn write_one(
     header(dead_letter::ORIGIN_OFFSET, offset.to_string());
     header(dead_letter::GROUP, label.group.clone());
     header(dead_letter::AT, now_ms.to_string());
-    if let Some(reason) = reason {
-        header(dead_letter::REASON, reason.to_owned());
+    match reason {
+        Some(reason) => header(dead_letter::REASON, reason.to_owned()),
+        // One that was edited has that of the life before.
+        None => payload.headers.remove(dead_letter::REASON),
     }
     tracing::warn!(topic = label.topic, group = label.group, %offset, attempts, cause = cause.as_str(), "record became a dead letter");
     core.metrics.dead_letter_records.get_or_create(label).inc();

@@ -1,6 +1,6 @@
 //! Reserving records for a receive, and leasing what it has read.
 
-use crate::group::queue::{KeyHash, LeaseTerms, Leased};
+use crate::group::queue::{KeyHash, LeaseTerms, Leased, key_hash};
 use crate::ids::GroupKey;
 use crate::log::batch::StoredRecord;
 use crate::shard::core::Core;
@@ -27,6 +27,8 @@ pub(super) fn reserve(
     let queue = queues.get_mut(key)?;
     queue.take_over_settings();
     for (offset, hash) in learnt {
+        // Where the log has the record no more, what is delivered in its place has its key.
+        let hash = hash.or_else(|| queue.edited.get(offset).and_then(|kept| key_hash(&kept.payload)));
         queue.state.learn(offset, hash);
     }
     let high_watermark = queue.of().high_watermark();

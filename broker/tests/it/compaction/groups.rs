@@ -3,7 +3,8 @@
 use super::{compacted, key_of, keyed};
 use crate::common::{START_MS, Says as _, TestBroker, group, topic};
 use core::time::Duration;
-use sagamq_api::queue::{LetterEdit, ReceiveRequest, RedriveRequest, StartPosition, TerminateRequest};
+use sagamq_api::queue::{EmptyReason, LetterEdit, ReceiveRequest, RedriveRequest, StartPosition, TerminateRequest};
+use sagamq_api::topic::{CleanupPolicy, Ordering, TopicConfig, TopicConfigChange};
 use sagamq_api::{Offset, PartitionId};
 use sagamq_broker::Delivered;
 use sagamq_broker::storage::memory::MemoryStorage;
@@ -84,6 +85,64 @@ async fn a_dead_letter_is_delivered_again_when_compaction_has_taken_its_record()
         test.ack("t", "g", &got).await;
         assert_eq!(test.broker.describe_group(&topic("t"), &group("g")).await.expect("described").lag_records, 0);
     }
+}
+
+/// A group that has given up the first of two records of a key, which compaction has taken since.
+async fn only_the_letter_is_left(config: TopicConfig) -> TestBroker {
+    let storage = MemoryStorage::new();
+    let test = TestBroker::with_topic(storage.clone(), "t", config).await;
+    test.produce("t", vec![keyed("k", "1")], None).await;
+    let got = test.receive("t", "g").await;
+    let terminate = TerminateRequest { receipts: vec![got[0].receipt.clone()], reason: "no".to_owned() };
+    test.broker.terminate(&topic("t"), &group("g"), &terminate).await.expect("terminated");
+    test.clock.advance(Duration::from_secs(5));
+    test.produce("t", vec![keyed("k", "2")], None).await;
+    assert_eq!(test.compacts().await, 1);
+    // What memory has of the log goes.
+    test.broker.shutdown().await;
+    TestBroker::try_open(storage, test.clock.clone()).expect("opens")
+}
+
+async fn redrive_all(test: &TestBroker) {
+    let redriven = test.broker.redrive(&topic("t"), &group("g"), &RedriveRequest::default()).await.expect("redriven");
+    assert_eq!((redriven.redriven, redriven.remaining), (1, 0));
+}
+
+/// Offsets and values, in order of the offsets.
+fn seen(deliveries: &[Delivered]) -> Vec<(u64, String)> {
+    let of = |delivery: &Delivered| (delivery.record.offset.0, delivery.record.text().expect("text"));
+    let mut seen: Vec<_> = deliveries.iter().map(of).collect();
+    seen.sort();
+    seen
+}
+
+#[tokio::test]
+async fn a_dead_letter_is_delivered_again_also_when_its_topic_has_ceased_to_compact_since() {
+    let test = only_the_letter_is_left(compacted()).await;
+    let change = TopicConfigChange { cleanup_policy: Some(CleanupPolicy::Delete), ..TopicConfigChange::default() };
+    test.broker.update_topic(&topic("t"), change).await.expect("changed");
+    redrive_all(&test).await;
+    let mut got = test.receive("t", "g").await;
+    got.extend(test.receive("t", "g").await);
+    assert_eq!(seen(&got), [(0, "1".to_owned()), (1, "2".to_owned())]);
+    test.ack("t", "g", &got).await;
+    assert_eq!(test.broker.describe_group(&topic("t"), &group("g")).await.expect("described").lag_records, 0);
+}
+
+#[tokio::test]
+async fn what_a_dead_letter_kept_of_a_record_stands_in_the_line_of_its_key() {
+    let test = only_the_letter_is_left(TopicConfig { ordering: Ordering::Key, ..compacted() }).await;
+    let leased = test.receive("t", "g").await;
+    assert_eq!(seen(&leased), [(1, "2".to_owned())]);
+    redrive_all(&test).await;
+    let empty = test.broker.receive(&topic("t"), &group("g"), &ReceiveRequest::default()).await.expect("received");
+    assert!(empty.deliveries.is_empty(), "two of a key are out: {:?}", seen(&empty.deliveries));
+    assert_eq!(empty.empty_reason, Some(EmptyReason::KeyOrder));
+    test.ack("t", "g", &leased).await;
+    let kept = test.receive("t", "g").await;
+    assert_eq!(seen(&kept), [(0, "1".to_owned())]);
+    test.ack("t", "g", &kept).await;
+    assert_eq!(test.broker.describe_group(&topic("t"), &group("g")).await.expect("described").lag_records, 0);
 }
 
 /// A newer record of its key is there, and nobody waits for this one.
