@@ -294,7 +294,8 @@ impl InstanceState {
         let place = self.find(attempt)?;
         if self.at(place).needs_undoing() {
             self.require_undoing(place.step)?;
-            require(attempt.epoch == 0, || "the compensation was not called".to_owned())?;
+            // Also one that was called before, and is to be called again.
+            require(attempt.epoch == self.at(place).compensation.epoch, || "there was no such attempt".to_owned())?;
             self.at_mut(place).state = StepState::CompensationFailed;
         } else {
             self.end_operation(attempt, StepState::CompensationFailed, Settled::Unknown)?;

@@ -25,7 +25,11 @@ impl Planner<'_> {
             self.stop(Failure { code: codes::TOO_MANY_EVENTS.to_owned(), message }, None);
             return;
         }
-        if let Some(failure) = self.undo_alone() {
+        // The pivot waits for what is in doubt, and behind it nothing comes to be: then the saga only goes on.
+        if let Some(failure) = self.undo_alone()
+            && !self.state.is_past_pivot()
+            && !self.state.is_pivot_in_flight()
+        {
             self.begin_compensation(failure, None);
             return;
         }

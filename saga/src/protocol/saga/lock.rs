@@ -55,10 +55,12 @@ impl Planner<'_> {
         let (mut found, mut edited) = (Vec::new(), self.state.clone());
         edited.head.input = input.clone();
         for (index, step) in self.state.steps.iter().enumerate() {
-            let Some(lock) = step.lock.as_ref().filter(|_| self.state.phase == Phase::Running) else { continue };
-            // What was called has its arguments. Items that are yet to be called get theirs then.
-            let has_items_left = step.fan.as_ref().is_some_and(|fan| fan.next().is_some());
-            if step.state != StepState::Scheduled && !has_items_left {
+            let is_stuck_forward = self.state.phase == Phase::Blocked && self.state.is_past_pivot();
+            let Some(lock) = step.lock.as_ref().filter(|_| self.state.phase == Phase::Running || is_stuck_forward) else { continue };
+            // What was called has its arguments. Items that are yet to be called, for the first time or again, get theirs then.
+            let is_left = |item: &StepStatus| item.state == StepState::Failed && item.action.epoch == 0;
+            let has_items_left = step.fan.as_ref().is_some_and(|fan| fan.next().is_some() || (!fan.is_closed && fan.iter().any(is_left)));
+            if (step.state != StepState::Scheduled || is_stuck_forward) && !has_items_left {
                 continue;
             }
             let misfit = |failure: Failure| Rejection::InvalidInput(failure.message);

@@ -313,6 +313,9 @@ impl Planner<'_> {
             {
                 return Err("had no effect as far as was known, and what it rests on is being undone since: undo it by hand");
             }
+            (StepOutcome::Succeeded { .. }, StepState::Failed) if self.is_gone_on_without(place) => {
+                return Err("had no effect as far as was known, and the saga goes on without it, by its pivot: undo it by hand");
+            }
             (StepOutcome::Succeeded { output }, _) if is_open_question => {
                 self.has_room_among_items(place, &output)?;
                 (Operation::Action, StepOutcomeName::Succeeded, Some(output))
@@ -328,6 +331,13 @@ impl Planner<'_> {
             (StepOutcome::Compensated, _) => return Err("has no compensation whose outcome is open"),
         };
         Ok(Some(resolved))
+    }
+
+    /// Whether it is an item that another one has failed, of a step that is optional, and nothing can be undone any more.
+    fn is_gone_on_without(&self, place: Place) -> bool {
+        let is_closed = self.state.steps[place.step].fan.as_ref().is_some_and(|fan| fan.is_closed);
+        let is_forward = self.state.is_past_pivot() || self.state.is_pivot_in_flight();
+        place.item.is_some() && is_closed && is_forward && !self.state.phase.is_final()
     }
 
     pub(super) fn not_now(&self, verb: VerbName, place: Place, reason: &str) -> Rejection {

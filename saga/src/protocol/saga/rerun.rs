@@ -178,7 +178,10 @@ impl Planner<'_> {
                 next.emit(SagaEvent::StepCondition { attempt, holds: false });
                 continue;
             }
-            let (output, absent) = (step.output.clone().unwrap_or_else(JsonText::null), step.is_passed_over());
+            let absent = step.is_passed_over();
+            // Of items that were never all done at one time, the step has no output of its own.
+            let of_items = step.fan.as_ref().filter(|_| !absent).map(|fan| fan.output());
+            let output = of_items.or_else(|| step.output.clone()).unwrap_or_else(JsonText::null);
             let skipped = absent || step.state == StepState::Skipped;
             let (origin, started_at_ms) = origin_of(step);
             let items = if absent { None } else { copied_items(state, index, done_with.items) };

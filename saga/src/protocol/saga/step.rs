@@ -385,7 +385,9 @@ impl StepStatus {
 
     /// Whether an effect of it is to be undone although the saga goes on: nobody knows whether it is there, or it is that of some items.
     pub(super) fn is_in_doubt(&self) -> bool {
-        self.needs_undoing() && self.fan.as_ref().map_or(self.state == StepState::Unknown, |fan| fan.is_closed)
+        // What an operator says of items that had failed may make all of them done.
+        self.needs_undoing()
+            && self.fan.as_ref().map_or(self.state == StepState::Unknown, |fan| fan.is_closed && self.state != StepState::Succeeded)
     }
 
     /// The state it was in before its effect was undone.

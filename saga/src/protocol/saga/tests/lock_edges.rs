@@ -322,3 +322,21 @@ fn claims_that_cannot_be_are_told() {
     let other = SagaEvent::LockBroken { key: "sku/7".to_owned(), token: 4, actor: None, reason: None };
     assert!(held.state.clone().apply(&other, 1).is_err(), "it was never held with that token");
 }
+
+/// Behind the pivot: with the input that there was, no item had arguments.
+#[test]
+fn items_that_are_to_be_called_again_are_not_called_under_the_lock_of_another_input() {
+    let mut fanned = locked(each("b", &[0], Retriable, "${ [1, 2] }", 1), "sku/${ input.sku }", None);
+    fanned.call_mut(Operation::Action).arguments = Template::compile(&json!({"n": "${ input.factor }"})).expect("legal");
+    let mut run = Run::start_with(definition(vec![step("a", &[], Pivot), fanned]), json!({"sku": 7}));
+    run.reply("a", done());
+    let number = run.locks()[0].1;
+    run.gets("sku/7", number, 3);
+    assert_eq!((run.saga_state(), run.step_state("b")), (SagaState::Blocked, StepState::Failed));
+    let refused = run.edit(json!({"sku": 8, "factor": 2})).expect_err("items are left");
+    let is_it = |reason: &str| reason.contains("`sku/7`") && reason.contains("`sku/8`");
+    assert!(matches!(&refused, Rejection::NotNow { verb: VerbName::EditInput, reason } if is_it(reason)), "{refused:?}");
+    run.edit(json!({"sku": 7, "factor": 2})).expect("the same lock");
+    run.operate(SagaVerb::Retry { step: Some(id("b")), item: None }).expect("it failed for good");
+    assert_eq!(run.calls(), [r#"b[0] {"n":2}"#]);
+}

@@ -7,6 +7,7 @@ mod conditions;
 mod each;
 mod each_events;
 mod each_rerun;
+mod each_said;
 mod early;
 mod family;
 mod fixture;
