@@ -31,6 +31,14 @@ impl Cluster {
         Ok(Self::over(Objects::open(url)?))
     }
 
+    /// As [`Cluster::open`], for who only looks: a folder that is missing is not made.
+    ///
+    /// # Errors
+    /// As [`Cluster::open`], and when the folder is missing.
+    pub fn find(url: &str) -> Result<Self, OpenLogError> {
+        Ok(Self::over(Objects::find(url)?))
+    }
+
     /// The cluster among these objects.
     #[must_use]
     pub fn over(objects: Objects) -> Self {

@@ -23,8 +23,9 @@ pub(super) fn run(command: ClusterCommand, output: Output) -> Result<Exit, CliEr
     }
 }
 
-fn open(url: &str) -> Result<Cluster, CliError> {
-    Cluster::open(url).map_err(|error| CliError::Usage(error.to_string()))
+/// The cluster that is there.
+fn find(url: &str) -> Result<Cluster, CliError> {
+    Cluster::find(url).map_err(|error| CliError::Usage(error.to_string()))
 }
 
 fn failed(error: &dyn core::fmt::Display) -> CliError {
@@ -60,7 +61,7 @@ struct ShardAnswer {
 }
 
 async fn status(url: &str, output: Output) -> Result<Exit, CliError> {
-    let status = Status::read(open(url)?.log).await.map_err(|error| failed(&error))?;
+    let status = Status::read(find(url)?.log).await.map_err(|error| failed(&error))?;
     let Some(identity) = status.members.identity() else {
         return Err(CliError::Failed("the log is empty: there is no cluster yet. The first `sagamq serve` makes one".to_owned()));
     };
@@ -118,7 +119,7 @@ fn table(output: Output, answer: &Answer) -> String {
 }
 
 async fn drain(args: &DrainArgs, output: Output) -> Result<Exit, CliError> {
-    let log = open(&args.log)?.log;
+    let log = find(&args.log)?.log;
     let drained = sagamq_cluster::node::drain(log, &args.node, args.force, args.wait, &mut Random::from_system()).await;
     let drained = drained.map_err(|error| match error {
         DrainError::Unknown(_) => CliError::NotFound(format!("{error}. See `sagamq cluster status`")),
@@ -140,7 +141,7 @@ async fn init(args: &InitArgs, output: Output) -> Result<Exit, CliError> {
     if !args.from.is_dir() {
         return Err(CliError::Usage(format!("{} is no directory", args.from.display())));
     }
-    let cluster = open(&args.log)?;
+    let cluster = Cluster::open(&args.log).map_err(|error| CliError::Usage(error.to_string()))?;
     let storage = Arc::new(RocksStorage::open(&args.from, &RocksOptions::default()).map_err(|error| failed(&error))?);
     let (clock, wall) = (Arc::new(BootClock), Arc::new(SystemClock));
     let parts = InitParts { cluster, storage, clock, wall, random: Random::from_system() };

@@ -27,6 +27,9 @@ pub enum OpenError {
         /// What the system says.
         error: std::io::Error,
     },
+    /// There is no such folder, and whoever only looks makes none.
+    #[error("there is no folder {0}")]
+    Missing(String),
     /// The settings in the environment do not suffice, or contradict each other.
     #[error("the object storage cannot be set up: {0}")]
     Settings(#[from] object_store::Error),
@@ -39,12 +42,24 @@ const REQUEST: &str = "30 seconds";
 
 impl Objects {
     /// The objects behind a URL: `file:///FOLDER` (made if it is missing), `s3://BUCKET/PREFIX`, `gs://BUCKET/PREFIX`,
-    /// `az://CONTAINER/PREFIX`, or `memory:` for tests. Keys, region, endpoint and all else come from the environment variables that
+    /// `az://CONTAINER/PREFIX`. Keys, region, endpoint and all else come from the environment variables that
     /// the clouds' own tools read (`AWS_*`, `GOOGLE_*`, `AZURE_*`). Asks nobody yet, but for the folder.
     ///
     /// # Errors
     /// When the URL is none of these, or settings are missing.
     pub fn open(url: &str) -> Result<Self, OpenError> {
+        Self::at(url, true)
+    }
+
+    /// As [`Objects::open`], for who only looks: a folder that is missing is not made.
+    ///
+    /// # Errors
+    /// As [`Objects::open`], and [`OpenError::Missing`].
+    pub fn find(url: &str) -> Result<Self, OpenError> {
+        Self::at(url, false)
+    }
+
+    fn at(url: &str, is_made: bool) -> Result<Self, OpenError> {
         let parsed = Url::parse(url).map_err(|_| OpenError::Url(url.to_owned()))?;
         if parsed.password().is_some() || (!parsed.username().is_empty() && parsed.scheme() != "az") {
             return Err(OpenError::Secret);
@@ -52,9 +67,11 @@ impl Objects {
         // The path of a URL that is not like a path, or has dots in it, is refused and not guessed.
         let (scheme, root) = ObjectStoreScheme::parse(&parsed).map_err(|_| OpenError::Url(url.to_owned()))?;
         let store: Arc<dyn ObjectStore> = match scheme {
-            ObjectStoreScheme::Memory => return Ok(Self::in_memory()),
             ObjectStoreScheme::Local => {
                 let path = parsed.to_file_path().map_err(|()| OpenError::Url(url.to_owned()))?;
+                if !is_made && !path.exists() {
+                    return Err(OpenError::Missing(path.display().to_string()));
+                }
                 let folder = Folder::open(&path).map_err(|error| OpenError::Folder { path: path.display().to_string(), error })?;
                 return Ok(Self::new(Arc::new(folder), Path::default()));
             }
@@ -89,6 +106,7 @@ impl Objects {
                 }
                 Arc::new(builder.build()?)
             }
+            // What is in memory is gone with its process, and no other one sees it.
             _ => return Err(OpenError::Url(url.to_owned())),
         };
         Ok(Self::new(store, root))
@@ -117,7 +135,6 @@ mod tests {
     #[test]
     fn each_cloud_has_its_url_and_none_is_asked_yet() {
         for (url, shown) in [
-            ("memory:", "Objects(InMemory/)"),
             ("s3://bucket/a/b", "Objects(AmazonS3(bucket)/a/b)"),
             ("s3://bucket", "Objects(AmazonS3(bucket)/)"),
             ("gs://bucket/a", "Objects(GoogleCloudStorage(bucket)/a)"),
@@ -128,7 +145,7 @@ mod tests {
 
     #[test]
     fn what_is_no_place_is_told_and_a_secret_is_not_repeated() {
-        for url in ["", "folder", "/folder", "http://host/x", "https://host/x", "ftp://host/x", "file://host/x"] {
+        for url in ["", "memory:", "folder", "/folder", "http://host/x", "https://host/x", "ftp://host/x", "file://host/x"] {
             assert!(matches!(Objects::open(url), Err(OpenError::Url(_))), "{url}");
         }
         for url in ["s3://key:hunter2@bucket/x", "s3://key@bucket/x", "gs://:hunter2@bucket/x"] {
@@ -143,10 +160,14 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_made_and_one_that_cannot_be_is_told() {
+    fn a_folder_is_made_but_for_who_only_looks_and_one_that_cannot_be_is_told() {
         let dir = tempfile::tempdir().expect("a folder");
-        Objects::open(&format!("file://{}/a/b", dir.path().display())).expect("it is made");
+        let url = format!("file://{}/a/b", dir.path().display());
+        assert!(matches!(Objects::find(&url), Err(OpenError::Missing(path)) if path.ends_with("/a/b")));
+        assert!(!dir.path().join("a").exists());
+        Objects::open(&url).expect("it is made");
         assert!(dir.path().join("a/b").is_dir());
+        Objects::find(&url).expect("it is there");
         std::fs::write(dir.path().join("file"), "x").expect("it is written");
         let url = format!("file://{}/file/b", dir.path().display());
         assert!(matches!(Objects::open(&url), Err(OpenError::Folder { .. })));

@@ -35,7 +35,7 @@ async fn the_data_of_a_server_that_ran_alone_is_what_its_cluster_begins_with() {
     let first = server.client().produce(&topic, records(), Some("first")).await.expect("stored");
     server.terminate().await;
     let nothing = cluster(&["status"], folder.path());
-    assert_eq!(nothing.status.code(), Some(1), "{nothing:?}");
+    assert_eq!(nothing.status.code(), Some(2), "there is no folder, and none is made: {nothing:?}");
     let data = server.data();
     let made = cluster(&["init", "--from", data.to_str().expect("text")], folder.path());
     assert!(made.status.success(), "{made:?}");

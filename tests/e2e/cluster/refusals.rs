@@ -5,7 +5,8 @@ use sagamq_api::TopicName;
 use sagamq_api::record::ProduceRecord;
 use sagamq_api::topic::TopicConfig;
 use sagamq_tests::ServerProcess;
-use sagamq_tests::server::{ended, free_address, is_left_out_over_a_cluster};
+use sagamq_tests::server::{binary, ended, free_address, is_left_out_over_a_cluster};
+use std::process::Command;
 
 fn topic() -> TopicName {
     "orders".parse().expect("legal")
@@ -67,4 +68,19 @@ async fn a_directory_of_a_server_that_is_alone_and_one_of_a_cluster_are_not_mist
     let node = Node::prepare_on(folder.path(), "alone", &server.data());
     let says = refused(&node, &[]);
     assert!(says.contains("cluster init"), "{says}");
+}
+
+#[test]
+fn who_only_looks_at_a_cluster_makes_no_folder_for_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = format!("file://{}/mistyped", folder.path().display());
+    for words in [&["status"][..], &["drain", "one"][..]] {
+        let mut command = Command::new(binary("sagamq"));
+        command.arg("cluster").args(words).args(["--log", &log]);
+        let run = ended(command);
+        let says = String::from_utf8_lossy(&run.stderr).into_owned();
+        assert_eq!(run.status.code(), Some(2), "{words:?}: {says}");
+        assert!(says.contains("there is no folder"), "{words:?}: {says}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).expect("read").count(), 0);
 }
