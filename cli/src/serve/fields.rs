@@ -80,26 +80,11 @@ impl Visit for Visitor<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::kept::Kept;
     use super::*;
-    use std::io::{self, Write};
-    use std::sync::{Arc, Mutex};
+    use std::io;
     use tracing::subscriber::with_default;
     use tracing_subscriber::fmt::format::DefaultFields;
-
-    /// What is written, for whoever looks.
-    #[derive(Clone, Default)]
-    struct Kept(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Kept {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().expect("no panic").extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
 
     fn told<F: for<'w> FormatFields<'w> + Send + Sync + 'static>(fields: F) -> String {
         let own = Kept::default();
@@ -117,7 +102,7 @@ mod tests {
             tracing::info!("only a message");
             tracing::info!(text = "only a field");
         });
-        String::from_utf8(own.0.lock().expect("no panic").clone()).expect("text")
+        own.text()
     }
 
     #[test]

@@ -38,24 +38,9 @@ impl<W: Write> Write for OneLine<W> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::kept::Kept;
     use super::*;
-    use std::sync::{Arc, Mutex};
     use tracing::subscriber::with_default;
-
-    /// What is written, for whoever looks.
-    #[derive(Clone, Default)]
-    struct Kept(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Kept {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().expect("no panic").extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
 
     #[test]
     fn an_event_is_one_line_whatever_is_in_what_it_tells() {
@@ -69,7 +54,7 @@ mod tests {
             tracing::info!("{key}");
             tracing::info!("nothing is odd");
         });
-        let text = String::from_utf8(kept.0.lock().expect("no panic").clone()).expect("text");
+        let text = kept.text();
         assert_eq!(text.lines().count(), 3, "{text}");
         assert!(!text.contains(['\r', '\u{1b}', '\u{9b}']), "{text:?}");
         assert!(text.ends_with("nothing is odd\n"), "{text}");
